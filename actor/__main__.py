@@ -1,0 +1,40 @@
+"""`rookery-actor`: leases units, replays their games with a local Stockfish, sends transitions."""
+
+from typing import Any
+
+import click
+
+from actor.service import ActorService, default_name
+from actor.work import open_desk
+from common.options import run, settings_from, settings_options
+from common.process import service
+from common.settings import identity
+from common.zmq_links import ZmqActorLink
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@settings_options
+@click.option("--name", metavar="NAME", help="Name of this actor. [default: host and process]")
+@click.option("--supervised", is_flag=True, hidden=True)
+def actor(name: str | None, supervised: bool, **flags: Any) -> None:
+    """Replay games with a local Stockfish and send what comes of it; start one for each core.
+
+    Example:  rookery-actor --settings rookery.toml --broker train1.example
+    """
+    settings = settings_from(flags)
+    name = name or default_name()
+    with service(settings, name, supervised=supervised) as process, open_desk(settings) as desk:
+        link = ZmqActorLink(process.ports, name, process.session, identity(settings))
+        try:
+            ActorService(settings, name, link, desk, process.stopping).run()
+        finally:
+            link.close()
+
+
+def main() -> None:
+    """Run the command."""
+    run(actor, "rookery-actor")
+
+
+if __name__ == "__main__":
+    main()

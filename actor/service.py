@@ -1,0 +1,177 @@
+"""The actor's loop: leases in, units through the desk, batches out, a report every second.
+
+One thread does it all: the engine works in its own process, and what is written ahead to it lasts longer than
+any turn of this loop.
+"""
+
+import logging
+import os
+import socket
+import time
+from collections import deque
+
+import psutil
+
+from actor.work import Desk, FinishedUnit
+from common.batch import encode
+from common.errors import Refused
+from common.links import ActorLink, LeasedUnit, Weights
+from common.messages import Action, ActorReport, BatchHeader, Order, Refusal
+from common.settings import Settings
+from common.signals import StopSignal
+
+log = logging.getLogger(__name__)
+
+BUSY_POLL_S = 0.02
+IDLE_POLL_S = 0.1
+REPORT_INTERVAL_S = 1.0
+FLUSH_S = 5.0
+"""Told to stop, an actor tries for this long to get rid of its last batches; then their units are leased anew."""
+
+
+def default_name() -> str:
+    """Return a name for an actor that was given none: host and process."""
+    host = "".join(char if char.isalnum() or char in "-._" else "-" for char in socket.gethostname())
+    return f"{host}-{os.getpid()}"[:128]
+
+
+class ActorService:
+    """One actor. `run` works until told to stop, then finishes the units that it has begun.
+
+    Shutdown order: no more leases, units not begun are given back, those begun are finished and sent, the
+    link flushes and says goodbye.
+    """
+
+    def __init__(self, settings: Settings, name: str, link: ActorLink, desk: Desk, stopping: StopSignal) -> None:
+        self._name, self._link, self._desk, self._stopping = name, link, desk, stopping
+        self._agents = {agent.name: agent for agent in settings.agents}
+        self._leased: deque[LeasedUnit] = deque()
+        self._outbox: deque[tuple[BatchHeader, bytes]] = deque()
+        self._capacity = 2 + 16 // settings.games_per_unit
+        self._paused = False
+        self._weights: dict[str, Weights] = {}
+        self._weights_came_s: dict[str, float] = {}
+        self._report_s = time.monotonic()
+        self._busy_s = self._waited_s = 0.0
+        self._process = psutil.Process()
+
+    def run(self) -> None:
+        """Work until told to stop or to drain."""
+        self._link.capacity(self._capacity)
+        while not self._stopping:
+            self._turn()
+        self._link.capacity(0)
+        self._link.release([leased.lease.unit for leased in self._leased])
+        self._leased.clear()
+        while self._desk.units:
+            self._turn()
+        end_s = time.monotonic() + FLUSH_S
+        while self._outbox and time.monotonic() < end_s:
+            self._turn()
+        self._report()
+
+    def _turn(self) -> None:
+        begun_s = time.monotonic()
+        working = bool(self._desk.units)
+        self._take_events(0.0 if working or self._leased else IDLE_POLL_S)
+        if not working and not self._leased:
+            self._waited_s += time.monotonic() - begun_s
+        while self._leased and self._desk.hungry:
+            leased = self._leased.popleft()
+            agents = [self._agents[name] for name in leased.lease.agents if name in self._agents]
+            self._desk.begin(leased.lease.unit, agents, leased.games)
+        if self._desk.units:
+            for finished in self._desk.poll(BUSY_POLL_S):
+                self._pack(finished)
+        while self._outbox and self._link.send(*self._outbox[0]):
+            self._outbox.popleft()
+        if time.monotonic() - self._report_s >= REPORT_INTERVAL_S:
+            self._report()
+
+    def _take_events(self, timeout_s: float) -> None:
+        for event in self._link.poll(timeout_s):
+            match event:
+                case LeasedUnit():
+                    self._lease(event)
+                case Weights():
+                    self._weights[event.header.agent] = event
+                    self._weights_came_s[event.header.agent] = time.monotonic()
+                case Order():
+                    self._obey(event.action)
+                case Refusal():
+                    raise Refused(event.reason)
+
+    def _lease(self, leased: LeasedUnit) -> None:
+        in_hand = {*self._desk.units, *(other.lease.unit for other in self._leased)}
+        if self._stopping:
+            self._link.release([leased.lease.unit])
+        elif leased.lease.unit not in in_hand:
+            self._leased.append(leased)
+
+    def _obey(self, action: Action) -> None:
+        log.info("order", extra={"action": action.value})
+        match action:
+            case Action.PAUSE:
+                self._paused = True
+            case Action.RESUME:
+                self._paused = False
+            case Action.DRAIN:
+                self._stopping.set()
+            case Action.RESET:
+                self._link.release([*self._desk.units, *(leased.lease.unit for leased in self._leased)])
+                self._leased.clear()
+                self._outbox.clear()
+                self._desk.forget()
+        self._link.capacity(0 if self._paused or self._stopping else self._capacity)
+
+    def _pack(self, finished: FinishedUnit) -> None:
+        for rejection in finished.rejections:
+            log.warning(
+                "game rejected",
+                extra={
+                    "game": rejection.number, "source": rejection.source, "line": rejection.line,
+                    "reason": rejection.reason.value, "detail": rejection.detail,
+                },
+            )  # fmt: skip
+        for batch in finished.batches:
+            header = BatchHeader(
+                unit=batch.unit,
+                agent=batch.agent,
+                transitions=len(batch),
+                games=finished.games,
+                actor=self._name,
+            )
+            self._outbox.append((header, encode(batch)))
+
+    def _report(self) -> None:
+        now_s = time.monotonic()
+        interval_s = max(1e-3, now_s - self._report_s)
+        stats = self._desk.stats()
+        units = [*self._desk.units, *(leased.lease.unit for leased in self._leased)]
+        report = ActorReport(
+            positions=stats.positions,
+            engine_positions=stats.engine_positions,
+            cached_games=stats.cached_games,
+            games=stats.games,
+            transitions=stats.transitions,
+            units=stats.units,
+            rejected=stats.rejected,
+            engine_share=min(1.0, (stats.engine_busy_s - self._busy_s) / interval_s),
+            lease_wait_share=min(1.0, self._waited_s / interval_s),
+            engine_restarts=stats.engine_restarts,
+            memory_bytes=self._process.memory_info().rss,
+            engine_memory_bytes=_memory_of(self._desk.engine_pid),
+            weights={agent: weights.header.version for agent, weights in self._weights.items()},
+            weights_age_s={agent: now_s - came_s for agent, came_s in self._weights_came_s.items()},
+        )
+        self._link.renew(units, report)
+        if not self._stopping and not self._paused:
+            self._link.capacity(self._capacity)
+        self._report_s, self._busy_s, self._waited_s = now_s, stats.engine_busy_s, 0.0
+
+
+def _memory_of(pid: int | None) -> int:
+    try:
+        return int(psutil.Process(pid).memory_info().rss) if pid is not None else 0
+    except psutil.Error:
+        return 0

@@ -1,0 +1,198 @@
+"""A leased unit from its games to its batches: what an actor and a sequential run do alike.
+
+    desk = Desk(settings, labels)
+    desk.begin(unit, agents, raw_games)       # replay, and put the games to the labels
+    for finished in desk.poll(timeout_s):     # scores come in; whole units come out as batches
+        ...
+
+Owned by one thread. Knows neither link nor lease.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from actor.engine import Engine
+from actor.evaluations import Evaluations
+from actor.games import Game, read_games
+from actor.labels import LabelFault, Labels, Origin
+from actor.selection import validate
+from actor.transitions import make_batch
+from common.batch import Batch
+from common.messages import RawGame
+from common.rejections import MAX_DETAIL, Rejection, RejectionReason
+from common.settings import AgentSettings, EvaluationSource, Settings
+
+_REASONS = {
+    LabelFault.NO_EVALUATION: RejectionReason.NO_EVALUATION,
+    LabelFault.ENGINE_DIED: RejectionReason.ENGINE_DIED,
+}
+
+
+@dataclass(slots=True)
+class UnitInHand:
+    """A unit that is begun: its games, and the scores that have come."""
+
+    unit: int
+    agents: tuple[AgentSettings, ...]
+    raw_games: Sequence[RawGame]
+    games: list[Game]
+    rejections: list[Rejection]
+    scores: dict[int, npt.NDArray[np.int16]] = field(default_factory=dict)
+    """By index into `games`."""
+    awaited: int = 0
+    """Games without scores yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedUnit:
+    """A unit that is done: one batch for each agent."""
+
+    unit: int
+    batches: tuple[Batch, ...]
+    games: int
+    rejections: tuple[Rejection, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DeskStats:
+    """Snapshot of the work since the start."""
+
+    positions: int
+    """Positions evaluated or looked up; grows with every answer of the engine."""
+    engine_positions: int
+    cached_games: int
+    games: int
+    rejected: int
+    transitions: int
+    units: int
+    engine_busy_s: float
+    engine_restarts: int
+
+
+class Desk:
+    """Works on units. Invariant: a unit comes out once, after every one of its games has scores or a reason."""
+
+    def __init__(self, labels: Labels, engine: Engine | None, source: EvaluationSource) -> None:
+        self._labels, self._engine = labels, engine
+        self._comments = source is not EvaluationSource.ENGINE
+        self._in_hand: dict[int, UnitInHand] = {}
+        self._games: dict[int, tuple[UnitInHand, int]] = {}
+        """The unit and the index of each game that waits for scores, by ticket."""
+        self._ready: list[UnitInHand] = []
+        self._looked_up = 0
+        self._done_games = self._rejected = self._transitions = self._units = 0
+
+    @property
+    def hungry(self) -> bool:
+        """Whether to begin another unit, so that the engine never idles."""
+        return self._labels.hungry
+
+    @property
+    def units(self) -> list[int]:
+        """Units that are begun and not out."""
+        return list(self._in_hand)
+
+    @property
+    def engine_pid(self) -> int | None:
+        """Process id of the engine, if there is one and it is up."""
+        return self._engine.pid if self._engine is not None else None
+
+    def begin(self, unit: int, agents: Sequence[AgentSettings], raw_games: Sequence[RawGame]) -> None:
+        """Replay a unit's games and have their positions evaluated."""
+        games, rejections = read_games(raw_games, comments=self._comments)
+        work = UnitInHand(unit, tuple(agents), raw_games, games, rejections, awaited=len(games))
+        self._in_hand[unit] = work
+        for index, ticket in enumerate(self._labels.submit(games)):
+            self._games[ticket] = (work, index)
+        if not games:
+            self._ready.append(work)
+
+    def poll(self, timeout_s: float) -> Iterator[FinishedUnit]:
+        """Take in scores for at most `timeout_s`; yield the units that are done with."""
+        for labelled in self._labels.poll(0.0 if self._ready else timeout_s):
+            work, index = self._games.pop(labelled.ticket)
+            if labelled.scores is not None:
+                work.scores[index] = labelled.scores
+                if labelled.origin is not Origin.ENGINE:
+                    self._looked_up += len(labelled.scores)
+            else:
+                assert labelled.fault is not None
+                raw = _raw_of(work, work.games[index].number)
+                reason = _REASONS[labelled.fault]
+                work.rejections.append(
+                    Rejection(
+                        number=raw.number,
+                        source=raw.source,
+                        line=raw.line,
+                        reason=reason,
+                        detail=labelled.detail[:MAX_DETAIL],
+                    )
+                )
+            work.awaited -= 1
+            if work.awaited == 0:
+                self._ready.append(work)
+        ready, self._ready = self._ready, []
+        for work in ready:
+            yield self._finish(work)
+
+    def forget(self) -> None:
+        """Drop everything that is begun and start the engine anew."""
+        self._in_hand.clear()
+        self._games.clear()
+        self._ready.clear()
+        self._labels.forget()
+
+    def stats(self) -> DeskStats:
+        """Return the figures so far."""
+        labels = self._labels.stats()
+        engine = self._engine.stats() if self._engine is not None else None
+        engine_positions = engine.positions if engine else 0
+        return DeskStats(
+            positions=engine_positions + self._looked_up,
+            engine_positions=engine_positions,
+            cached_games=labels.stored_games,
+            games=self._done_games,
+            rejected=self._rejected,
+            transitions=self._transitions,
+            units=self._units,
+            engine_busy_s=engine.busy_s if engine else 0.0,
+            engine_restarts=engine.restarts if engine else 0,
+        )
+
+    def _finish(self, work: UnitInHand) -> FinishedUnit:
+        del self._in_hand[work.unit]
+        scored = sorted(work.scores)
+        games = [work.games[index] for index in scored]
+        scores = [work.scores[index] for index in scored]
+        rejections = sorted(work.rejections, key=lambda rejection: rejection.number)
+        batches = tuple(make_batch(work.unit, agent, games, scores, rejections) for agent in work.agents)
+        self._units += 1
+        self._done_games += len(work.raw_games)
+        self._rejected += len(rejections)
+        self._transitions += sum(len(batch) for batch in batches)
+        return FinishedUnit(work.unit, batches, len(work.raw_games), tuple(rejections))
+
+
+@contextmanager
+def open_desk(settings: Settings) -> Iterator[Desk]:
+    """Start the engine and open the store of evaluations, as the settings say; close them after use.
+
+    Raises EngineNotUsable, StoreError and, for a query that can't be used, SettingsError.
+    """
+    for agent in settings.agents:
+        if agent.where is not None:
+            validate(agent.where)
+    with ExitStack() as stack:
+        engine = store = None
+        if settings.evals is not EvaluationSource.PGN:
+            engine = stack.enter_context(Engine(settings.engine, nodes=settings.nodes))
+            store = stack.enter_context(Evaluations.open(settings.evaluations_path, engine.fingerprint))
+        yield Desk(Labels(settings.evals, engine, store), engine, settings.evals)
+
+
+def _raw_of(work: UnitInHand, number: int) -> RawGame:
+    return next(raw for raw in work.raw_games if raw.number == number)

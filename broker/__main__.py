@@ -1,0 +1,32 @@
+"""`rookery-broker`: cuts the games into units, leases them, routes batches, weights and logs."""
+
+from typing import Any
+
+import click
+
+from broker.service import serve
+from common.options import run, settings_from, settings_options
+from common.process import service
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("games", nargs=-1)
+@settings_options
+@click.option("--supervised", is_flag=True, hidden=True)
+def broker(games: tuple[str, ...], supervised: bool, **flags: Any) -> None:
+    """Hand out GAMES... to actors and route what they make of them; keeps no state on disk.
+
+    Example:  rookery-broker --settings rookery.toml --bind 0.0.0.0
+    """
+    settings = settings_from(flags, games=games or None)
+    with service(settings, "broker", supervised=supervised) as process:
+        serve(settings, process)
+
+
+def main() -> None:
+    """Run the command."""
+    run(broker, "rookery-broker")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What every service shares: words, messages, links, settings, logging. Imports no service."""

@@ -1,0 +1,293 @@
+"""A batch: the transitions of one unit for one agent, and its form on the wire and in the store.
+
+The bytes of a batch are one zstd frame (level 1) of
+
+    4 bytes      length of the header, unsigned, little-endian
+    header       msgpack list: the fields of _Header, in order
+    columns      one after another, as _COLUMNS lists them; some of two bytes as all low, then all high bytes
+
+Boards go as their changes (see common.changes). Actors encode, learners decode; the broker carries the bytes
+unopened. `decode` trusts nothing: sizes are checked before anything is allocated, and every value before it
+is used.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, NamedTuple
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import zstandard
+from msgspec import Meta
+
+from common import wire
+from common.changes import Changes, boards_of, changes_of
+from common.errors import MessageError
+from common.messages import Count
+from common.moves import MOVES
+from common.positions import SQUARES, Positions
+from common.rejections import Rejection
+from common.scores import MATE
+from common.settings import Side
+
+FORMAT = 1
+"""Version of the format of batches; rises when an older reader would misread the bytes."""
+
+NO_RESULT = 255
+"""Result of a game that has none."""
+
+ZSTD_LEVEL = 1
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Batch:
+    """The transitions of one unit for one agent, as columns.
+
+    A row is a decision point: a position of a game with the agent's side to move and a move played in it.
+    Rows of one game stand together and in order, games in the order of their numbers. The games of a
+    unit are all accounted for: `games_read` = used + `unselected` + `rejections`.
+    """
+
+    unit: int
+    """Number of the unit."""
+    agent: str
+    """Name of the agent."""
+    side: Side
+    """Colour that the agent plays."""
+    games_read: int
+    """Games of the unit."""
+    unselected: int
+    """Games that can be used but that the agent's query leaves out."""
+    rejections: tuple[Rejection, ...]
+    """Games that can't be used, with the reason, in the order of their numbers."""
+    positions: Positions
+    """[n] decision points, seen from the agent's side, which is to move."""
+    actions: npt.NDArray[np.uint16]
+    """[n] index of the move played."""
+    scores: npt.NDArray[np.int16]
+    """[n] score of the position from the agent's side."""
+    game_numbers: npt.NDArray[np.uint64]
+    """[g] number of each game used, rising."""
+    game_rows: npt.NDArray[np.uint32]
+    """[g] rows of each game; 0 for a game in which the agent never moved."""
+    first_plies: npt.NDArray[np.uint32]
+    """[g] ply, from 0, of the game's first row; each further row is 2 plies on."""
+    start_fullmoves: npt.NDArray[np.uint32]
+    """[g] fullmove number (as in a FEN) of the game's first row; each further row's is 1 more."""
+    results: npt.NDArray[np.uint8]
+    """[g] half points of the agent: 0, 1 or 2; NO_RESULT for none."""
+    final_scores: npt.NDArray[np.int16]
+    """[g] score of the game's final position from the agent's side; exact for checkmate and stalemate."""
+
+    def __len__(self) -> int:
+        return len(self.actions)
+
+    @property
+    def rejected(self) -> dict[str, int]:
+        """Games that can't be used, by reason."""
+        return dict(sorted(Counter(rejection.reason.value for rejection in self.rejections).items()))
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """How large a batch may be, checked before memory is taken for it."""
+
+    decompressed_bytes: int = 64 * 1024 * 1024
+    games: int = 1_000_000
+
+
+DEFAULT_LIMITS = Limits()
+
+
+class _Header(msgspec.Struct, frozen=True, kw_only=True, array_like=True, forbid_unknown_fields=True):
+    format: int
+    unit: Count
+    agent: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+    side: Side
+    games_read: Count
+    unselected: Count
+    rejections: tuple[Rejection, ...]
+    rows: Count
+    games: Count
+    changes: Count
+
+
+class _Column(NamedTuple):
+    name: str
+    dtype: str
+    per: Literal["rows", "games", "changes"]
+    """What the column has a value for each of: a count in the header."""
+    split: bool = False
+    """Whether the values' low bytes stand together, then their high bytes."""
+    own_block: bool = False
+    """Whether a block of the zstd frame begins here: unlike columns compress better apart."""
+
+    @property
+    def bytes_each(self) -> int:
+        return np.dtype(self.dtype).itemsize
+
+
+_COLUMNS = (
+    _Column("movers", "u1", "rows"),
+    _Column("captured", "u1", "rows"),
+    _Column("counts", "u1", "rows"),
+    _Column("castling", "u1", "rows"),
+    _Column("en_passant", "i1", "rows"),
+    _Column("halfmove_clock", "<u2", "rows", split=True),
+    _Column("repetitions", "u1", "rows"),
+    _Column("differences", "u1", "changes", own_block=True),
+    _Column("squares", "u1", "changes", own_block=True),
+    _Column("actions", "<u2", "rows", own_block=True),
+    _Column("scores", "<i2", "rows", split=True, own_block=True),
+    _Column("game_numbers", "<u8", "games", own_block=True),
+    _Column("game_rows", "<u4", "games"),
+    _Column("first_plies", "<u4", "games"),
+    _Column("start_fullmoves", "<u4", "games"),
+    _Column("results", "u1", "games"),
+    _Column("final_scores", "<i2", "games"),
+)
+_CHANGES = ("movers", "captured", "counts", "squares", "differences")
+_POSITIONS = ("castling", "en_passant", "halfmove_clock", "repetitions")
+
+
+def encode(batch: Batch) -> bytes:
+    """Return the batch as bytes; equal batches give equal bytes."""
+    changes = changes_of(batch.positions.boards, batch.actions, batch.game_rows)
+    header = wire.pack(
+        [
+            FORMAT,
+            batch.unit,
+            batch.agent,
+            batch.side.value,
+            batch.games_read,
+            batch.unselected,
+            msgspec.to_builtins(batch.rejections),
+            len(batch),
+            len(batch.game_numbers),
+            len(changes.squares),
+        ]
+    )
+    blocks = [[len(header).to_bytes(4, "little"), header]]
+    for column in _COLUMNS:
+        owner = changes if column.name in _CHANGES else batch.positions if column.name in _POSITIONS else batch
+        values = getattr(owner, column.name).astype(column.dtype, copy=False)
+        if column.own_block:
+            blocks.append([])
+        blocks[-1].append(_apart(values).tobytes() if column.split else values.tobytes())
+    parts = [b"".join(block) for block in blocks]
+    frame = zstandard.ZstdCompressor(level=ZSTD_LEVEL, write_checksum=True).compressobj(size=sum(map(len, parts)))
+    pieces = []
+    for part in parts:
+        pieces += [frame.compress(part), frame.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK)]
+    return b"".join([*pieces, frame.flush()])
+
+
+def decode(body: bytes, limits: Limits = DEFAULT_LIMITS) -> Batch:
+    """Return the batch in `body`.
+
+    Raises MessageError for anything that is not exactly one well-formed batch within `limits`.
+    """
+    content = _decompress(body, limits.decompressed_bytes)
+    header, start = _read_header(content)
+    if header.games > limits.games:
+        raise MessageError(f"batch of {header.games} games is over the limit of {limits.games}")
+    if header.rows * SQUARES > limits.decompressed_bytes:
+        raise MessageError(f"batch of {header.rows} rows is over the limit of {limits.decompressed_bytes} bytes")
+    expected = start + sum(getattr(header, column.per) * column.bytes_each for column in _COLUMNS)
+    if len(content) != expected:
+        raise MessageError(f"batch has {len(content)} bytes where its header promises {expected}")
+    columns: dict[str, npt.NDArray[Any]] = {}
+    for column in _COLUMNS:
+        size = getattr(header, column.per) * column.bytes_each
+        columns[column.name] = _column(content[start : start + size], column)
+        start += size
+    _check_ranges(columns)
+    _check_accounting(header, columns)
+    changes = Changes(**{name: columns.pop(name) for name in _CHANGES})
+    positions = Positions(
+        boards=boards_of(changes, columns["actions"], columns["game_rows"]),
+        **{name: columns.pop(name) for name in _POSITIONS},
+    )
+    return Batch(
+        unit=header.unit,
+        agent=header.agent,
+        side=header.side,
+        games_read=header.games_read,
+        unselected=header.unselected,
+        rejections=header.rejections,
+        positions=positions,
+        **columns,
+    )
+
+
+def _apart(values: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """Return the bytes of n values of two bytes as [2, n]: low bytes, high bytes."""
+    return values.view(np.uint8).reshape(-1, 2).T
+
+
+def _column(content: bytes, column: _Column) -> npt.NDArray[Any]:
+    if not column.split:
+        return np.frombuffer(content, column.dtype)
+    halves = np.frombuffer(content, np.uint8).reshape(2, -1)
+    return np.ascontiguousarray(halves.T).reshape(-1).view(column.dtype)
+
+
+def _decompress(body: bytes, limit_bytes: int) -> bytes:
+    try:
+        size = zstandard.frame_content_size(body)
+        if size < 0:
+            raise MessageError("batch does not state its decompressed size")
+        if size > limit_bytes:
+            raise MessageError(f"batch of {size} bytes is over the limit of {limit_bytes}")
+        content = zstandard.ZstdDecompressor().decompress(body, allow_extra_data=False)
+    except zstandard.ZstdError as error:
+        raise MessageError(f"batch is not zstd: {error}") from error
+    return content
+
+
+def _read_header(content: bytes) -> tuple[_Header, int]:
+    """Return the header and where the columns begin."""
+    end = 4 + int.from_bytes(content[:4], "little")
+    if len(content) < 4 or len(content) < end:
+        raise MessageError("batch ends within its header")
+    fields = wire.unpack(content[4:end], len(content))
+    if not isinstance(fields, list) or not fields or fields[0] != FORMAT:
+        raise MessageError(f"batch is not of format {FORMAT}")
+    try:
+        return msgspec.convert(fields, _Header), end
+    except msgspec.ValidationError as error:
+        raise MessageError(f"batch header: {error}") from error
+
+
+def _check_ranges(columns: Mapping[str, npt.NDArray[Any]]) -> None:
+    for name, lowest, highest in (
+        ("counts", 0, SQUARES),
+        ("castling", 0, 15),
+        ("en_passant", -1, 7),
+        ("actions", 0, MOVES - 1),
+        ("scores", -MATE, MATE),
+        ("final_scores", -MATE, MATE),
+    ):
+        column = columns[name]
+        if column.size and (column.min() < lowest or column.max() > highest):
+            raise MessageError(f"batch has {name} outside {lowest} to {highest}")
+    if not np.isin(columns["results"], (0, 1, 2, NO_RESULT)).all():
+        raise MessageError("batch has results that are not half points")
+    numbers = columns["game_numbers"]
+    if (numbers[1:] <= numbers[:-1]).any():
+        raise MessageError("batch has games out of order")
+
+
+def _check_accounting(header: _Header, columns: Mapping[str, npt.NDArray[Any]]) -> None:
+    if int(columns["game_rows"].sum(dtype=np.uint64)) != header.rows:
+        raise MessageError("batch has rows that belong to no game, or games without their rows")
+    if int(columns["counts"].sum(dtype=np.uint64)) != header.changes:
+        raise MessageError("batch has changes that belong to no row, or rows without their changes")
+    last_plies = columns["first_plies"] + 2 * columns["game_rows"].astype(np.uint64)
+    last_fullmoves = columns["start_fullmoves"] + columns["game_rows"].astype(np.uint64)
+    if header.games and max(last_plies.max(), last_fullmoves.max()) >= 2**32:
+        raise MessageError("batch has games that are too long")
+    accounted = header.games + header.unselected + len(header.rejections)
+    if accounted != header.games_read:
+        raise MessageError("batch does not account for every game that it was read from")

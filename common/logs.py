@@ -1,0 +1,276 @@
+"""Logging of every service: lines on standard error, and every record to the log collectors.
+
+Records get their number before they are queued, so a lost one leaves a gap that the collector counts. A
+thread of its own owns the socket. While no collector listens, records wait in a bounded file beside the run
+and are sent when one comes, also by a later process of the same name.
+"""
+
+import logging
+import os
+import queue
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import zmq
+
+from common import sockets, wire
+from common.errors import OperatorError
+from common.messages import LogRecord
+from common.ports import Ports
+
+SPOOL_LIMIT_BYTES = 16 * 1024 * 1024
+QUEUE_RECORDS = 20_000
+MAX_TEXT_CHARACTERS = 65536
+MAX_FIELD_CHARACTERS = 8192
+_LEVELS = (
+    (logging.CRITICAL, "CRITICAL"), (logging.ERROR, "ERROR"), (logging.WARNING, "WARNING"),
+    (logging.INFO, "INFO"),
+)  # fmt: skip
+"""Levels on the wire, highest first; what lies between belongs to the one below."""
+_PLAIN = set(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+_LENGTH_BYTES = 4
+
+
+class LineFormatter(logging.Formatter):
+    """`time LEVEL service event key=value …`, for people and for journals."""
+
+    def __init__(self, service: str) -> None:
+        super().__init__()
+        self._service = service
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line of a record."""
+        clock = time.strftime("%H:%M:%S", time.localtime(record.created))
+        fields = "".join(f" {key}={_plain(value)}" for key, value in fields_of(record).items())
+        line = f"{clock} {record.levelname:<7} {self._service}: {record.getMessage()}{fields}"
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+Field = str | int | float | bool | None
+
+
+def fields_of(record: logging.LogRecord) -> dict[str, Field]:
+    """Return what was given as `extra`."""
+    return {key: _field(value) for key, value in record.__dict__.items() if key not in _PLAIN}
+
+
+def message_of(record: logging.LogRecord, source: str, number: int) -> LogRecord:
+    """Return a record as the message that carries it; what no message can carry is cut or spelled out."""
+    return LogRecord(
+        source=source,
+        number=number,
+        time_ns=max(0, int(record.created * 1e9)),
+        level=next((name for least, name in _LEVELS if record.levelno >= least), "DEBUG"),
+        logger=_text(record.name, 256),
+        event=_text(record.getMessage()),
+        fields=fields_of(record),
+        error=_text(logging.Formatter().formatException(record.exc_info)) if record.exc_info else None,
+    )
+
+
+def _field(value: object) -> Field:
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, float):
+        return float(value)  # numpy's is one of Python's, but no message takes it
+    if isinstance(value, int) and -(2**63) <= value < 2**63:
+        return int(value)
+    return _text(str(value), MAX_FIELD_CHARACTERS)
+
+
+def _text(text: str, limit: int = MAX_TEXT_CHARACTERS) -> str:
+    # Lone surrogates, as in file names that are not UTF-8, are spelled out.
+    return text[:limit].encode(errors="backslashreplace").decode()[:limit]
+
+
+class Spool:
+    """A bounded file of packed records that nobody has taken yet. Invariant: whole records only."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.empty = not path.exists()
+        self.dropped = 0
+
+    def extend(self, frames: Sequence[bytes]) -> None:
+        """Keep records; those that the file has no room for, or that can't be written, are counted as dropped."""
+        kept = 0
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with self._path.open("ab") as file:
+                room = SPOOL_LIMIT_BYTES - file.tell()
+                for frame in frames:
+                    room -= _LENGTH_BYTES + len(frame)
+                    if room < 0:
+                        break
+                    file.write(len(frame).to_bytes(_LENGTH_BYTES, "big") + frame)
+                    kept += 1
+                    self.empty = False
+        except OSError:
+            kept = 0
+        self.dropped += len(frames) - kept
+
+    def take(self) -> list[bytes]:
+        """Return all records and empty the file."""
+        self.empty = True
+        try:
+            with self._path.open("rb") as file:
+                frames = list(_read_frames(file))
+            self._path.unlink()
+        except OSError:
+            return []
+        return frames
+
+
+def _read_frames(file: BinaryIO) -> list[bytes]:
+    frames = []
+    while len(head := file.read(_LENGTH_BYTES)) == _LENGTH_BYTES:
+        length = int.from_bytes(head, "big")
+        frame = file.read(min(length, SPOOL_LIMIT_BYTES))
+        if len(frame) != length:
+            break  # cut off when the process died
+        frames.append(frame)
+    return frames
+
+
+class ShippingHandler(logging.Handler):
+    """Numbers records and hands them to a thread that publishes them."""
+
+    def __init__(self, ports: Ports, source: str, spool: Path) -> None:
+        super().__init__()
+        self._source = source
+        self._number = 0
+        self._queue: queue.Queue[bytes | None] = queue.Queue(QUEUE_RECORDS)
+        self._spool = Spool(spool)
+        self._endpoint = ports.logs_in
+        self._thread = threading.Thread(target=self._run, name="logs", daemon=True)
+        self._thread.start()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Number a record and queue it; a full queue drops it, which shows as a gap."""
+        try:
+            frame = wire.encode(message_of(record, self._source, self._number))
+            self._number += 1
+            self._queue.put_nowait(frame)
+        except queue.Full:
+            pass
+        except Exception:
+            self.handleError(record)
+
+    def close(self) -> None:
+        """Send or keep what is queued, then end the thread."""
+        if self._thread.is_alive():
+            self._queue.put(None)
+            self._thread.join(timeout=5.0)
+        super().close()
+
+    def _run(self) -> None:
+        socket = sockets.make(zmq.Context.instance(), zmq.XPUB, hwm=QUEUE_RECORDS)
+        socket.setsockopt(zmq.XPUB_NODROP, 1)
+        # Else a subscription would outlive its broker, and hide that nobody listens on the next one.
+        socket.setsockopt(zmq.IMMEDIATE, 1)
+        try:
+            sockets.connect(socket, self._endpoint)
+        except OperatorError:
+            self._keep_all()  # the service itself says what is wrong with the address
+            return
+        listeners = 0
+        running = True
+        while running:
+            frames, running = self._next_frames()
+            listeners += _subscriptions(socket)
+            if listeners > 0 and not self._spool.empty:
+                frames = self._spool.take() + frames
+            for at, frame in enumerate(frames):
+                if listeners <= 0 or not _publish(socket, frame):
+                    self._spool.extend(frames[at:])
+                    break
+        socket.close(linger=sockets.LINGER_MS)
+
+    def _keep_all(self) -> None:
+        running = True
+        while running:
+            frames, running = self._next_frames()
+            self._spool.extend(frames)
+
+    def _next_frames(self) -> tuple[list[bytes], bool]:
+        """Wait a moment for records; return them and whether to go on."""
+        frames: list[bytes] = []
+        try:
+            frame = self._queue.get(timeout=0.1)
+            while frame is not None:
+                frames.append(frame)
+                frame = self._queue.get_nowait()
+        except queue.Empty:
+            return frames, True
+        return frames, False
+
+
+def _subscriptions(socket: zmq.Socket[bytes]) -> int:
+    """Return by how many the listeners have grown."""
+    change = 0
+    while True:
+        try:
+            change += {b"\x01": 1, b"\x00": -1}.get(socket.recv(zmq.DONTWAIT)[:1], 0)
+        except zmq.Again:
+            return change
+
+
+def _publish(socket: zmq.Socket[bytes], frame: bytes) -> bool:
+    try:
+        socket.send(frame, zmq.DONTWAIT)
+    except zmq.Again:
+        return False
+    return True
+
+
+class Logging:
+    """Context manager that sets up a service's logging and takes it down last of all."""
+
+    def __init__(
+        self,
+        *,
+        service: str,
+        session: str,
+        level: str,
+        ports: Ports | None,
+        spool: Path,
+        console: bool = True,
+    ) -> None:
+        self._handlers: list[logging.Handler] = []
+        self._service, self._session, self._level = service, session, level
+        self._ports, self._spool, self._console = ports, spool, console
+        self._level_before = logging.WARNING
+
+    def __enter__(self) -> "Logging":
+        root = logging.getLogger()
+        self._level_before = root.level
+        root.setLevel(self._level.upper())
+        if self._console:
+            console = logging.StreamHandler(sys.stderr)
+            console.setFormatter(LineFormatter(self._service))
+            self._handlers.append(console)
+        if self._ports is not None:
+            self._handlers.append(ShippingHandler(self._ports, f"{self._service}.{self._session}", self._spool))
+        for handler in self._handlers:
+            root.addHandler(handler)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for handler in reversed(self._handlers):
+            logging.getLogger().removeHandler(handler)
+            handler.close()
+        logging.getLogger().setLevel(self._level_before)
+
+
+def spool_path(directory: Path, service: str) -> Path:
+    """Return where a service's records wait for a collector."""
+    return directory / "logs" / "spool" / service
+
+
+def _plain(value: object) -> str:
+    text = f"{value:.4g}" if isinstance(value, float) else str(value)
+    return repr(text) if " " in text or os.linesep in text else text

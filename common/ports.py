@@ -1,0 +1,53 @@
+"""Where the broker's seven channels are, all from one host and one base port."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """TCP endpoints of a broker; the ports follow one another from `base_port`."""
+
+    host: str
+    base_port: int
+
+    def _endpoint(self, offset: int) -> str:
+        return f"tcp://{self.host}:{self.base_port + offset}"
+
+    @property
+    def control(self) -> str:
+        """DEALER of everybody → ROUTER."""
+        return self._endpoint(0)
+
+    @property
+    def experience(self) -> str:
+        """PUSH of actors → PULL."""
+        return self._endpoint(1)
+
+    @property
+    def delivery(self) -> str:
+        """ROUTER → DEALER of learners."""
+        return self._endpoint(2)
+
+    @property
+    def weights_in(self) -> str:
+        """PUB of learners → SUB."""
+        return self._endpoint(3)
+
+    @property
+    def weights_out(self) -> str:
+        """PUB → SUB of actors."""
+        return self._endpoint(4)
+
+    @property
+    def logs_in(self) -> str:
+        """XPUB of everybody → XSUB."""
+        return self._endpoint(5)
+
+    @property
+    def logs_out(self) -> str:
+        """XPUB → SUB of collectors."""
+        return self._endpoint(6)
+
+
+CHANNELS = ("control", "experience", "delivery", "weights_in", "weights_out", "logs_in", "logs_out")
+"""Names of the endpoints, in the order of their ports."""

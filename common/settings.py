@@ -1,0 +1,315 @@
+"""The one settings object that every service and command shares, and where its values come from.
+
+Owns each setting's name, type, range, default and help; default < TOML file < environment < flag.
+Resolved once, in a command; nothing reads the environment at import.
+"""
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_type_hints
+
+import msgspec
+from msgspec import Meta
+
+from common.errors import SettingsError
+
+ENVIRONMENT_PREFIX = "ROOKERY_"
+_PATH_STEP = re.compile(r"\.(\w+)|\[(\d+)\]")
+"""A step in msgspec's path to a value: a field or an index."""
+_UNKNOWN_FIELD = re.compile(r"unknown field `(.*)`")
+
+
+class Side(StrEnum):
+    """The colour of the pieces that an agent plays."""
+
+    WHITE = "white"
+    BLACK = "black"
+
+
+class Reward(StrEnum):
+    """What a transition pays: steps of the expected score, or the result at the end."""
+
+    SHAPED = "shaped"
+    OUTCOME = "outcome"
+
+
+class EvaluationSource(StrEnum):
+    """Where evaluations come from: Stockfish, `[%eval]` comments, or the comment where there is one."""
+
+    ENGINE = "engine"
+    PGN = "pgn"
+    AUTO = "auto"
+
+
+class AgentSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One agent: its name, the side it plays, and which games it learns from."""
+
+    name: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}\Z")]
+    side: Side
+    where: str | None = None
+    """A pandas query over the game headers, such as `WhiteElo > 2200`; None takes every game."""
+
+
+DEFAULT_AGENTS = (AgentSettings(name="white", side=Side.WHITE), AgentSettings(name="black", side=Side.BLACK))
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Every setting of a run; each field's name is its TOML key, `ROOKERY_` name and flag."""
+
+    # What is learned, from what. These decide the weights: a run directory keeps them for good.
+    games: Annotated[tuple[str, ...], Meta(description="PGN files (.pgn, .zst, .gz, .bz2) in order")] = ()
+    limit_games: Annotated[Annotated[int, Meta(ge=1)] | None, Meta(description="stop after this many games")] = None
+    games_per_unit: Annotated[
+        int, Meta(ge=1, le=4096, description="games in a unit, the grain of leasing and storage")
+    ] = 16
+    agents: tuple[AgentSettings, ...] = DEFAULT_AGENTS
+    nodes: Annotated[int, Meta(ge=1, le=1_000_000_000, description="engine nodes per position")] = 1000
+    evals: Annotated[
+        EvaluationSource, Meta(description="evaluations from the engine, from [%eval] comments, or auto")
+    ] = EvaluationSource.ENGINE
+    reward: Annotated[Reward, Meta(description="shaped by expected score, or the outcome alone")] = Reward.SHAPED
+    discount: Annotated[float, Meta(ge=0.0, le=1.0, description="discount factor gamma")] = 0.99
+    network: Annotated[str, Meta(description="what is trained: mlp, resnet or table")] = "mlp"
+    samples_per_transition: Annotated[
+        float, Meta(gt=0.0, le=1000.0, description="replay samples drawn per transition trained on")
+    ] = 4.0
+    learning_rate: Annotated[float, Meta(gt=0.0, le=10.0, description="AdamW's step size")] = 1e-3
+    batch_size: Annotated[int, Meta(ge=1, le=65536, description="samples per gradient step")] = 256
+    buffer_size: Annotated[int, Meta(ge=1, le=10**9, description="transitions in the replay buffer")] = 500_000
+    target_every: Annotated[int, Meta(ge=1, description="gradient steps between target updates")] = 100
+    publish_every: Annotated[int, Meta(ge=1, description="gradient steps between published weights")] = 200
+    seed: Annotated[int, Meta(ge=0, le=2**53, description="seed of every random choice")] = 0
+
+    # Where and how it runs. These can change from one start to the next.
+    run: Annotated[str, Meta(description="run directory")] = "runs/default"
+    actors: Annotated[int, Meta(ge=1, le=4096, description="actor processes that `up` starts")] = 2
+    engine: Annotated[str, Meta(description="path or name of the UCI engine")] = "stockfish"
+    device: Annotated[
+        str, Meta(pattern=r"^(auto|cpu|cuda|cuda:\d+|round-robin)\Z", description="torch device of learners")
+    ] = "auto"
+    checkpoint_every: Annotated[int, Meta(ge=1, description="gradient steps between checkpoints")] = 1000
+    keep_checkpoints: Annotated[int, Meta(ge=1, description="newest checkpoints kept")] = 3
+    max_units_ahead: Annotated[
+        int, Meta(ge=1, le=1_000_000, description="units leased ahead of the slowest learner")
+    ] = 64
+    lease_timeout_s: Annotated[
+        float, Meta(gt=0.0, description="seconds without progress after which a lease runs out")
+    ] = 60.0
+    broker: Annotated[str, Meta(description="host name or address of the broker")] = "127.0.0.1"
+    bind: Annotated[str, Meta(description="address that the broker listens on")] = "127.0.0.1"
+    base_port: Annotated[int, Meta(ge=1, le=65528, description="first of the broker's seven consecutive ports")] = (
+        5750
+    )
+    evaluations: Annotated[
+        str | None, Meta(description="store of evaluations (default: evaluations.db in the run directory)")
+    ] = None
+    log_level: Annotated[
+        str, Meta(pattern=r"^(debug|info|warning|error)\Z", description="least severe level logged")
+    ] = "info"
+    log_files: Annotated[bool, Meta(description="also one plain log file per service")] = False
+    sequential: Annotated[bool, Meta(description="one process, no sockets; same weights")] = False
+
+    @property
+    def directory(self) -> Path:
+        """The run directory."""
+        return Path(self.run)
+
+    @property
+    def evaluations_path(self) -> Path:
+        """The file of the evaluation store."""
+        return Path(self.evaluations) if self.evaluations else self.directory / "evaluations.db"
+
+    def agent(self, name: str) -> AgentSettings:
+        """Return the agent called `name`; raise SettingsError, naming the known ones, if there is none."""
+        for agent in self.agents:
+            if agent.name == name:
+                return agent
+        known = [agent.name for agent in self.agents]
+        hint = _nearest(name, known)
+        raise SettingsError(f"no agent is called {name!r}; the settings have: {', '.join(known)}{hint}")
+
+
+#: Settings that decide the final weights: a run directory refuses to go on with others.
+IDENTITY = (
+    "limit_games", "games_per_unit", "agents", "nodes", "evals", "reward", "discount", "network",
+    "samples_per_transition", "learning_rate", "batch_size", "buffer_size", "target_every",
+    "publish_every", "seed",
+)  # fmt: skip
+
+
+def resolve(file: Path | None, flags: Mapping[str, Any], environment: Mapping[str, str] | None = None) -> Settings:
+    """Return the settings from defaults, `file`, the environment and `flags`, later ones winning.
+
+    `flags` maps field names to values, None meaning not given. Raises SettingsError with one line that
+    names the offending setting, where it stands and, for an unknown one, the nearest known one.
+    """
+    values: dict[str, Any] = {}
+    places: dict[str, str] = {}
+    layers = (
+        (_read_toml(file) if file is not None else {}, lambda name: f"{file}: {name}"),
+        (_read_environment(os.environ if environment is None else environment), _variable),
+        ({name: value for name, value in flags.items() if value is not None}, _flag),
+    )
+    for layer, place in layers:
+        values |= layer
+        places |= {name: place(name) for name in layer}
+    return _convert(values, places)
+
+
+def to_toml(settings: Settings) -> str:
+    """Return `settings` as TOML text, one key a line, agents as tables, each with its help as a comment."""
+    lines = []
+    for field in msgspec.structs.fields(Settings):
+        if field.name == "agents":
+            continue
+        value = getattr(settings, field.name)
+        help_text = help_of(field.name)
+        key = f"{field.name} = {_toml_value(value)}" if value is not None else f"# {field.name} ="
+        lines.append(f"{key}  # {help_text}" if help_text else key)
+    for agent in settings.agents:
+        lines += ["", "[[agents]]", f"name = {_toml_value(agent.name)}", f"side = {_toml_value(agent.side)}"]
+        if agent.where is not None:
+            lines.append(f"where = {_toml_value(agent.where)}")
+    return "\n".join(lines) + "\n"
+
+
+def identity(settings: Settings) -> dict[str, str]:
+    """Return the settings in IDENTITY, each as TOML text: what has to be the same everywhere in a run."""
+    return {name: _toml_value(msgspec.to_builtins(getattr(settings, name))) for name in IDENTITY}
+
+
+def differences(theirs: Mapping[str, str], ours: Mapping[str, str]) -> list[str]:
+    """Return one phrase for each setting in which two identities differ."""
+    return [
+        f"{name} is {theirs.get(name, 'not set')} there, {ours.get(name, 'not set')} here"
+        for name in sorted({*theirs, *ours})
+        if theirs.get(name) != ours.get(name)
+    ]
+
+
+def help_of(name: str) -> str:
+    """Return the one-line help of the setting called `name`."""
+    hint = get_type_hints(Settings, include_extras=True)[name]
+    metas = [meta for meta in get_args(hint) if isinstance(meta, Meta)]
+    return next((meta.description for meta in metas if meta.description), "")
+
+
+def read_file(path: Path) -> Settings:
+    """Return the settings in the TOML file at `path` alone, with defaults for the rest."""
+    values = _read_toml(path)
+    return _convert(values, {name: f"{path}: {name}" for name in values})
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"{path}: can't read the settings: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: not valid TOML: {error}") from error
+    _refuse_unknown(values, str(path))
+    return values
+
+
+def _read_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    names = {
+        name.removeprefix(ENVIRONMENT_PREFIX).lower(): name
+        for name in environment
+        if name.startswith(ENVIRONMENT_PREFIX)
+    }
+    _refuse_unknown(names, "environment", spell=_variable)
+    for name, variable in names.items():
+        text = environment[variable]
+        if name == "agents":
+            raise SettingsError(f"{variable}: agents are set in the settings file, not in the environment")
+        values[name] = tuple(filter(None, text.split(os.pathsep))) if name == "games" else text
+    return values
+
+
+def _variable(name: str) -> str:
+    return ENVIRONMENT_PREFIX + name.upper()
+
+
+def _flag(name: str) -> str:
+    return "GAMES" if name == "games" else "--" + name.replace("_", "-")
+
+
+def _refuse_unknown(values: Mapping[str, Any], where: str, spell: Callable[[str], str] = str) -> None:
+    for name in values:
+        if name not in Settings.__struct_fields__:
+            hint = _nearest(name, Settings.__struct_fields__, spell)
+            raise SettingsError(f"{where}: unknown setting {spell(name)}{hint}")
+
+
+def _convert(values: Mapping[str, Any], places: Mapping[str, str]) -> Settings:
+    """Return the settings that `values` are; `places` tells where each was set."""
+    try:
+        settings = msgspec.convert(dict(values), Settings, strict=False)
+    except msgspec.ValidationError as error:
+        raise SettingsError(_explain(str(error), values, places)) from error
+    for name in settings.__struct_fields__:
+        _refuse_broken_text(getattr(settings, name), places.get(name, name))
+    names = [agent.name for agent in settings.agents]
+    if not names:
+        raise SettingsError(f"{places['agents']}: at least one agent is needed")
+    if len(set(names)) != len(names):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        raise SettingsError(f"{places['agents']}: two agents are called the same: {', '.join(twice)}")
+    return settings
+
+
+def _refuse_broken_text(value: Any, place: str) -> None:
+    """Refuse file names that are not UTF-8: neither TOML nor a message can carry them."""
+    for text in value if isinstance(value, tuple) else (value,):
+        if isinstance(text, str):
+            try:
+                text.encode()
+            except UnicodeEncodeError as error:
+                raise SettingsError(f"{place}: {text!a} is not UTF-8: rename the file") from error
+
+
+def _explain(message: str, values: Mapping[str, Any], places: Mapping[str, str]) -> str:
+    """Turn msgspec's ``Expected `int` >= 1 - at `$.nodes` `` into a line that begins with where it was set."""
+    what, _, path = message.partition(" - at `$")
+    what = what[:1].lower() + what[1:].partition(", got ")[0]
+    steps = [field or int(index) for field, index in _PATH_STEP.findall(path)]
+    place = places[str(steps[0])] + path.removeprefix(f".{steps[0]}").removesuffix("`")
+    unknown = _UNKNOWN_FIELD.search(what)
+    if unknown:
+        return f"{place}: unknown setting {unknown[1]}{_nearest(unknown[1], AgentSettings.__struct_fields__)}"
+    value: Any = values
+    for step in steps:
+        value = value[step]
+    return f"{place}: {what}, got {value!r}{_choices(steps[-1])}"
+
+
+def _choices(name: str | int) -> str:
+    hint = {**get_type_hints(AgentSettings), **get_type_hints(Settings)}.get(str(name))
+    return f"; it is one of {', '.join(hint)}" if isinstance(hint, type) and issubclass(hint, StrEnum) else ""
+
+
+def _nearest(name: str, known: Sequence[str], spell: Callable[[str], str] = str) -> str:
+    """Return a question after the known name that is nearest to `name`, or nothing."""
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"; did you mean {spell(near[0])}?" if near else ""
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float) and not isinstance(value, StrEnum):
+        return repr(value)
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_toml_value(item) for item in value) + "]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {_toml_value(item)}" for key, item in value.items()) + "}"
+    if value is None:
+        return "not set"
+    # JSON's string escapes are TOML's, but for DEL.
+    return msgspec.json.encode(str(value)).decode().replace("\x7f", "\\u007f")

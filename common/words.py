@@ -1,0 +1,12 @@
+"""The distinct types for the words of the design: which agent, which unit, which version."""
+
+from typing import NewType
+
+AgentName = NewType("AgentName", str)
+"""Name of an agent: lower-case letters, digits, `_` and `-`; also its directory's name."""
+
+Unit = NewType("Unit", int)
+"""Number of a unit: a run of consecutive games, counted from 0 over the sources in order."""
+
+Version = NewType("Version", int)
+"""Number of a published set of weights of one agent: 0 is untrained, then rising by one."""

@@ -1,0 +1,1 @@
+"""The assembly: the one package that may import every service."""

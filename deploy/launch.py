@@ -1,0 +1,117 @@
+"""Running the services of a run on this machine, from their start to their orderly end."""
+
+import logging
+import time
+from collections.abc import Callable
+
+from common.errors import BrokerUnreachable
+from common.messages import Status
+from common.ports import Ports
+from common.settings import Settings
+from common.zmq_links import ZmqOperatorLink
+from deploy.progress import Progress
+from deploy.run_directory import RunDirectory
+from deploy.supervisor import Supervised, Supervisor
+
+log = logging.getLogger(__name__)
+
+STATUS_INTERVAL_S = 0.25
+"""Between two questions to the broker; also how long a Ctrl-C may have to wait."""
+DRAIN_S = 600.0
+"""Longest wait for services to finish what they have; a second Ctrl-C ends it."""
+
+
+class LocalFleet:
+    """Broker, collector, one learner per agent and N actors as processes of their own.
+
+    Shutdown order: actors, so that nothing new is made; learners, which save; the collector, which takes the
+    last records; the broker, which carried them.
+    """
+
+    def __init__(self, settings: Settings, directory: RunDirectory, progress: Progress) -> None:
+        self._settings, self._directory, self._progress = settings, directory, progress
+        self.supervisor = Supervisor()
+        self.last: Status | None = None
+        """The broker's last word."""
+        self._asked_s = 0.0
+
+    def run(self, stopping: Callable[[], bool], aborting: Callable[[], bool]) -> bool:
+        """Run until every unit is trained; False if told to stop before. Leaves no process behind."""
+        link = ZmqOperatorLink(Ports(host=self._settings.broker, base_port=self._settings.base_port))
+        try:
+            self._start()
+            finished = self._watch(link, stopping)
+            self._drain(link, aborting)
+        finally:
+            self.supervisor.kill()
+            link.close()
+        return finished
+
+    def _start(self) -> None:
+        self._add("broker", "broker")
+        self._add("logs", "broker.logs")
+        for agent in self._settings.agents:
+            self._add(f"learner-{agent.name}", "learner", "--agent", agent.name)
+        for number in range(self._settings.actors):
+            self._add(f"actor-{number}", "actor", "--name", f"actor-{number}")
+
+    def _add(self, name: str, module: str, *arguments: str) -> None:
+        self.supervisor.add(
+            Supervised(
+                name=name,
+                module=module,
+                arguments=("--settings", str(self._directory.settings_file), *arguments, "--supervised"),
+                stderr=self._directory.path / "logs" / f"{name}.stderr",
+                may_end=module == "actor",
+            )
+        )
+
+    def _watch(self, link: ZmqOperatorLink, stopping: Callable[[], bool]) -> bool:
+        actors = [service for service in self.supervisor.services if service.may_end]
+        while not stopping():
+            for service in self.supervisor.check():
+                self._progress.note(f"{service.name} was started again after {service.last_death}")
+            if all(actor.done for actor in actors):
+                self._progress.note("every actor was drained, so nothing more comes: stopping")
+                return False
+            if self._show(link) and self._finished:
+                return True
+        self._progress.note("stopping: finishing what is begun and saving; once more to abort")
+        return False
+
+    @property
+    def _finished(self) -> bool:
+        """Whether every learner has said that it is trained on every unit, and has written all."""
+        status = self.last
+        if status is None or not status.finished:
+            return False
+        learners = [service.learner for service in status.services if service.learner is not None]
+        finished = {learner.agent for learner in learners if learner.finished}
+        return finished >= {agent.name for agent in self._settings.agents}
+
+    def _show(self, link: ZmqOperatorLink) -> bool:
+        """Ask the broker, in a steady beat, and show what it says; return whether it said anything."""
+        time.sleep(max(0.0, self._asked_s + STATUS_INTERVAL_S - time.monotonic()))
+        self._asked_s = time.monotonic()
+        answered = self._ask(link)
+        if answered and self.last is not None:
+            self._progress.show(self.last, self.supervisor.restarts)
+        return answered
+
+    def _ask(self, link: ZmqOperatorLink) -> bool:
+        try:
+            self.last = link.status(STATUS_INTERVAL_S)
+        except BrokerUnreachable:
+            return False
+        return True
+
+    def _drain(self, link: ZmqOperatorLink, aborting: Callable[[], bool]) -> None:
+        def show_and_give_up() -> bool:
+            return aborting() or (self._show(link) and aborting())
+
+        stop = self.supervisor.stop
+        stop(lambda name: name.startswith("actor-"), DRAIN_S, show_and_give_up)
+        stop(lambda name: name.startswith("learner-"), DRAIN_S, aborting)
+        self._ask(link)
+        stop(lambda name: name == "logs", DRAIN_S, aborting)
+        stop(lambda name: name == "broker", DRAIN_S, aborting)

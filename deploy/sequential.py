@@ -1,0 +1,131 @@
+"""The whole pipeline in one process, without sockets: the same core, the same stores, the same weights.
+
+The reference that every distributed run must equal bit by bit, and the simplest way to debug.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, closing
+
+from actor.work import Desk, open_desk
+from broker.units import UnitReader
+from common.batch import Batch, encode
+from common.intervals import IntervalSet
+from common.settings import AgentSettings, Settings
+from common.words import Unit
+from learner.directory import AgentDirectory
+from learner.session import TrainingSession
+from learner.store import ExperienceStore, UnitRecord
+from learner.trainer import Publication
+from learner.weights import save_weights
+
+log = logging.getLogger(__name__)
+
+POLL_S = 0.02
+PROGRESS_INTERVAL_S = 5.0
+
+
+class AgentRun:
+    """One agent's store and training in this process."""
+
+    def __init__(self, settings: Settings, agent: AgentSettings) -> None:
+        self.agent = agent
+        self._settings = settings
+        self._directory = AgentDirectory.of(settings.directory, agent.name)
+        self.store = ExperienceStore(self._directory.experience, agent)
+        self.stored = IntervalSet((interval.first, interval.last) for interval in self.store.intervals())
+        self.session = TrainingSession(settings, agent, self.store, self._publish)
+
+    def put(self, batch: Batch) -> None:
+        """Store a batch, synced to disk."""
+        self.store.put_many([UnitRecord.of(batch, encode(batch))])
+        self.stored.add(batch.unit)
+
+    def train_one(self) -> bool:
+        """Train on the next unit if it is stored."""
+        batch = self.store.batch(self.session.trainer.next_unit)
+        if batch is None:
+            return False
+        self.session.train(batch)
+        return True
+
+    def close(self) -> None:
+        """Close the store. Saves nothing: where training broke down, the last checkpoint is the good one."""
+        self.store.close()
+
+    def _publish(self, publication: Publication) -> None:
+        about: dict[str, str | int] = {"agent": self.agent.name, "network": self._settings.network}
+        about |= {"version": publication.version, "step": publication.step}
+        save_weights(self._directory.weights, publication.weights, about)
+
+
+class SequentialRun:
+    """Runs everything in turn; units are replayed ahead of the training by as little as keeps Stockfish busy."""
+
+    def __init__(self, settings: Settings, stopping: Callable[[], bool], tell: Callable[[str], None]) -> None:
+        self._settings, self._stopping, self._tell = settings, stopping, tell
+        self._reader = UnitReader(
+            settings.games, games_per_unit=settings.games_per_unit, limit_games=settings.limit_games
+        )
+        self._next = 0
+        self._told_s = time.monotonic()
+
+    @property
+    def units_total(self) -> int | None:
+        """Units in all; None until the sources have been read to their end."""
+        return self._reader.units_total
+
+    @property
+    def games_total(self) -> int | None:
+        """Games in all; None until the sources have been read to their end."""
+        return self._reader.games_total
+
+    def run(self) -> bool:
+        """Run until every agent is trained on every unit; False if told to stop before."""
+        with ExitStack() as stack:
+            desk = stack.enter_context(open_desk(self._settings))
+            agents = [
+                stack.enter_context(closing(AgentRun(self._settings, agent))) for agent in self._settings.agents
+            ]
+            finished = self._work(desk, agents)
+            for agent in agents:
+                agent.session.save()
+        return finished
+
+    def _work(self, desk: Desk, agents: list[AgentRun]) -> bool:
+        while not self._stopping():
+            self._begin(desk, agents)
+            for finished in desk.poll(POLL_S) if desk.units else ():
+                for batch in finished.batches:
+                    next(agent for agent in agents if agent.agent.name == batch.agent).put(batch)
+            trained = [agent.train_one() for agent in agents]
+            self._progress(agents)
+            if not any(trained) and not desk.units and self._next == self.units_total:
+                for agent in agents:
+                    agent.session.finish()
+                return True
+        return False
+
+    def _begin(self, desk: Desk, agents: list[AgentRun]) -> None:
+        """Begin units while the engine can take more and the training is not too far behind."""
+        end = min(agent.session.trainer.next_unit for agent in agents) + self._settings.max_units_ahead
+        while desk.hungry and self._next < end and self._next != self.units_total:
+            missing = [agent.agent for agent in agents if self._next not in agent.stored]
+            raw = self._reader.get(Unit(self._next))
+            if raw is None:
+                return
+            if missing:
+                desk.begin(self._next, missing, raw.games)
+            self._next += 1
+
+    def _progress(self, agents: list[AgentRun]) -> None:
+        if time.monotonic() - self._told_s < PROGRESS_INTERVAL_S:
+            return
+        self._told_s = time.monotonic()
+        total = self.units_total if self.units_total is not None else "?"
+        parts = [
+            f"{run.agent.name} {run.session.trainer.next_unit}/{total} units, step {run.session.trainer.step}"
+            for run in agents
+        ]
+        self._tell("; ".join(parts))

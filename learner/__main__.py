@@ -1,0 +1,34 @@
+"""`rookery-learner --agent NAME`: stores one agent's experience, trains it, publishes its weights."""
+
+from typing import Any
+
+import click
+
+from common.options import run, settings_from, settings_options
+from common.process import service
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@settings_options
+@click.option("--agent", "agent_name", required=True, metavar="NAME", help="The agent to train.")
+@click.option("--supervised", is_flag=True, hidden=True)
+def learner(agent_name: str, supervised: bool, **flags: Any) -> None:
+    """Train one agent from its units, in unit order, each exactly once.
+
+    Example:  rookery-learner --settings rookery.toml --agent white
+    """
+    settings = settings_from(flags)
+    agent = settings.agent(agent_name)
+    from learner.service import LearnerService  # with torch, which takes seconds: not to learn of a typo
+
+    with service(settings, f"learner-{agent_name}", supervised=supervised) as process:
+        LearnerService(settings, agent, process).run()
+
+
+def main() -> None:
+    """Run the command."""
+    run(learner, "rookery-learner")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,225 @@
+"""Checkpoints: all that a learner needs to end with the weights that it would have had.
+
+A checkpoint is a directory, written under a temporary name, synced, and renamed:
+
+    step-000001234-unit-000000057/
+        manifest.json           what it is; size and SHA-256 of each file; its own SHA-256
+        network.safetensors     the weights
+        target.safetensors      the target network
+        optimizer.safetensors   the optimizer's arrays
+
+No pickle anywhere. Owned by the learner's service; nothing else writes there.
+"""
+
+import hashlib
+import logging
+import shutil
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import safetensors
+import safetensors.numpy
+from msgspec import Meta
+
+from learner.files import sync_directory, write_synced
+from learner.models import Arrays
+from learner.state import RandomState, TrainerState
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+
+_log = logging.getLogger(__name__)
+_TEMPORARY = ".writing-"
+_TORCH = version("torch")
+_Count = Annotated[int, Meta(ge=0)]
+
+
+class FileRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One file of a checkpoint."""
+
+    size_bytes: _Count
+    sha256: str
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What manifest.json holds."""
+
+    format: int
+    agent: str
+    network: str
+    """Name of the network, as in the settings."""
+    step: _Count
+    """Gradient steps taken."""
+    version: _Count
+    """Version of the latest weights published."""
+    next_unit: _Count
+    """Units 0 to this one (excluded) are trained."""
+    transitions: _Count
+    """Transitions trained on."""
+    td_error: float | None
+    """Exponential mean of the units' held-out TD errors; None before the first."""
+    random_state: RandomState
+    torch: str
+    """Version of torch that wrote it: another one may compute other bits."""
+    files: dict[str, FileRecord]
+    sha256: str = ""
+    """Of the manifest's own JSON with this field empty."""
+
+
+class CheckpointDirectory:
+    """The checkpoints of one agent: the newest `keep`, and beside them the one with the lowest TD error."""
+
+    def __init__(self, path: Path, keep: int) -> None:
+        """Use the directory `path`, made where it is missing; remove what a killed learner left half-written.
+
+        Raises OSError when it can't be written.
+        """
+        self._path, self._keep = path, keep
+        path.mkdir(parents=True, exist_ok=True)
+        for left in path.glob(f"{_TEMPORARY}*"):
+            shutil.rmtree(left)
+
+    def save(self, state: TrainerState) -> Path:
+        """Write a checkpoint, synced to disk on return, drop those no longer kept, and return its path.
+
+        Raises OSError when the disk is full or fails; the checkpoints that were there stay as they were.
+        """
+        final = self._path / f"step-{state.step:09}-unit-{state.next_unit:09}"
+        if self._is_whole(final):
+            return final  # the same step of the same training: the same content
+        temporary = self._path / f"{_TEMPORARY}{final.name}"
+        try:
+            self._write(temporary, state)
+            if final.exists():
+                shutil.rmtree(final)  # damaged, or it would have been whole
+            temporary.rename(final)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        sync_directory(self._path)
+        self._prune()
+        return final
+
+    def load_newest(self) -> TrainerState | None:
+        """Return the newest checkpoint whose hashes are right, None if there is none.
+
+        A damaged one is passed over with a warning in the log.
+        """
+        for path in reversed(self._paths()):
+            try:
+                return _load(path)
+            except _Damaged as error:
+                _log.warning("checkpoint damaged", extra={"checkpoint": str(path), "why": str(error)})
+        return None
+
+    def _paths(self) -> list[Path]:
+        """Return the checkpoints, the oldest first: names sort as steps and units do."""
+        return sorted(self._path.glob("step-*-unit-*"))
+
+    def _is_whole(self, path: Path) -> bool:
+        try:
+            _load(path)
+        except _Damaged:
+            return False
+        return True
+
+    def _write(self, directory: Path, state: TrainerState) -> None:
+        directory.mkdir()
+        files = {}
+        for group, arrays in state.arrays.items():
+            name = f"{group}.safetensors"
+            content = safetensors.numpy.save(dict(arrays))
+            write_synced(directory / name, content)
+            files[name] = FileRecord(size_bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
+        manifest = Manifest(
+            format=FORMAT,
+            agent=state.agent,
+            network=state.network,
+            step=state.step,
+            version=state.version,
+            next_unit=state.next_unit,
+            transitions=state.transitions,
+            td_error=state.td_error,
+            random_state=state.random_state,
+            torch=_TORCH,
+            files=files,
+        )
+        manifest = msgspec.structs.replace(manifest, sha256=_own_hash(manifest))
+        content = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
+        write_synced(directory / MANIFEST, content + b"\n")
+        sync_directory(directory)
+
+    def _prune(self) -> None:
+        older = self._paths()[: -self._keep]
+        errors = {path: _td_error(path) for path in self._paths()}
+        best = min(errors, key=lambda path: errors[path])
+        for path in older:
+            if path != best:
+                # Renamed first, so that no half-removed one is ever taken for a checkpoint.
+                doomed = self._path / f"{_TEMPORARY}{path.name}"
+                path.rename(doomed)
+                shutil.rmtree(doomed)
+
+
+class _Damaged(Exception):
+    """A checkpoint is not whole."""
+
+
+def _load(path: Path) -> TrainerState:
+    manifest = _read_manifest(path)
+    arrays: dict[str, Arrays] = {}
+    for name, record in manifest.files.items():
+        try:
+            content = (path / Path(name).name).read_bytes()
+        except OSError as error:
+            raise _Damaged(f"{name} can't be read: {error.strerror}") from error
+        if len(content) != record.size_bytes or hashlib.sha256(content).hexdigest() != record.sha256:
+            raise _Damaged(f"{name} is not as it was written")
+        try:
+            arrays[name.removesuffix(".safetensors")] = safetensors.numpy.load(content)
+        except safetensors.SafetensorError as error:
+            raise _Damaged(f"{name}: {error}") from error
+    if manifest.torch != _TORCH:
+        _log.warning(
+            "checkpoint-of-another-torch",
+            extra={"checkpoint": str(path), "written_by": manifest.torch, "here": _TORCH},
+        )
+    return TrainerState(
+        agent=manifest.agent,
+        network=manifest.network,
+        step=manifest.step,
+        version=manifest.version,
+        next_unit=manifest.next_unit,
+        transitions=manifest.transitions,
+        td_error=manifest.td_error,
+        random_state=manifest.random_state,
+        arrays=arrays,
+    )
+
+
+def _read_manifest(path: Path) -> Manifest:
+    try:
+        manifest = msgspec.json.decode((path / MANIFEST).read_bytes(), type=Manifest)
+    except OSError as error:
+        raise _Damaged(f"{MANIFEST} can't be read: {error.strerror}") from error
+    except msgspec.DecodeError as error:
+        raise _Damaged(f"{MANIFEST}: {error}") from error
+    if manifest.format != FORMAT:
+        raise _Damaged(f"format {manifest.format}, this Rookery reads {FORMAT}")
+    if manifest.sha256 != _own_hash(manifest):
+        raise _Damaged(f"{MANIFEST} is not as it was written")
+    return manifest
+
+
+def _own_hash(manifest: Manifest) -> str:
+    return hashlib.sha256(msgspec.json.encode(msgspec.structs.replace(manifest, sha256=""))).hexdigest()
+
+
+def _td_error(path: Path) -> float:
+    try:
+        error = _read_manifest(path).td_error
+    except _Damaged:
+        error = None
+    return float("inf") if error is None else error

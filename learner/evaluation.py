@@ -1,0 +1,92 @@
+"""Held-out figures: how well a model does on a unit that it has not been trained on yet.
+
+Called by the trainer before it trains on the unit, which is what makes the figures honest.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from common.moves import pseudo_legal_mask
+from common.settings import Reward
+from common.transitions import END, Transitions
+from learner.models import Model
+
+_ROWS = 128  # looked at together: a few games, which have a quarter of all moves between them
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HeldOut:
+    """Figures of one unit; None where there is nothing to take them from."""
+
+    transitions: int
+    """Rows that the figures but the last are over."""
+    td_error: float | None
+    """Mean of |r + γ Q(s′, a′) - Q(s, a)|, in points of expected score."""
+    match_top1: float | None
+    """Share of the moves played that the prior ranks first among the pseudo-legal ones; ties don't count."""
+    match_top3: float | None
+    """Share that it ranks among the first three."""
+    rank_correlation: float | None
+    """Spearman's ρ of the estimate of the outcome, which is w(s) + Q(s, a) where rewards are shaped, and
+    Q(s, a) where they are outcomes, with the outcome z."""
+    outcomes: int
+    """Rows of games with a result, which ρ is over."""
+
+
+def held_out(model: Model, transitions: Transitions, reward: Reward, discount: float) -> HeldOut:
+    """Return the model's figures on `transitions`; changes nothing."""
+    count = len(transitions)
+    if count == 0:
+        return HeldOut(
+            transitions=0, td_error=None, match_top1=None, match_top3=None, rank_correlation=None, outcomes=0
+        )
+    values, ranks = np.empty(count, np.float32), np.empty(count, np.int64)
+    for start in range(0, count, _ROWS):
+        rows = slice(start, start + _ROWS)
+        values[rows], ranks[rows] = _values_and_ranks(model, transitions, rows)
+    following = np.where(transitions.next_rows == END, 0.0, values[transitions.next_rows])
+    td_errors = np.abs(transitions.rewards + discount * following - values)
+    known = ~np.isnan(transitions.outcomes)
+    estimates = values + transitions.expected_scores if reward is Reward.SHAPED else values
+    return HeldOut(
+        transitions=count,
+        td_error=float(np.mean(td_errors, dtype=np.float64)),
+        match_top1=float(np.mean(ranks < 1)),
+        match_top3=float(np.mean(ranks < 3)),
+        rank_correlation=spearman(estimates[known], transitions.outcomes[known]),
+        outcomes=int(known.sum()),
+    )
+
+
+def spearman(first: npt.NDArray[np.floating], second: npt.NDArray[np.floating]) -> float | None:
+    """Return Spearman's rank correlation, equal values sharing their mean rank; None if one is constant."""
+    a, b = _ranks(first), _ranks(second)
+    a, b = a - a.mean() if len(a) else a, b - b.mean() if len(b) else b
+    norm = math.sqrt(float(a @ a) * float(b @ b))
+    return float(a @ b) / norm if norm > 0.0 else None
+
+
+def _values_and_ranks(
+    model: Model, transitions: Transitions, rows: slice
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    """Return Q of the moves played, and how many other pseudo-legal moves the prior ranks no lower."""
+    positions, actions = transitions.positions.take(rows), transitions.actions[rows]
+    every = np.arange(len(actions))
+    possible = pseudo_legal_mask(positions)
+    possible[every, actions] = True
+    moves = np.flatnonzero(possible.any(axis=0))  # [k], all that logits are needed of
+    estimates = model.estimate(positions, actions, moves)
+    logits = estimates.prior_logits  # [n, k]
+    own = np.searchsorted(moves, actions)
+    better = possible[:, moves] & (logits >= logits[every, own][:, None])
+    better[every, own] = False
+    return estimates.values, better.sum(axis=1)
+
+
+def _ranks(values: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ranks: npt.NDArray[np.float64] = (np.cumsum(counts) - (counts - 1) / 2.0)[places]
+    return ranks

@@ -1,0 +1,219 @@
+from collections import deque
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from actor import service
+from actor.labels import Labels
+from actor.service import ActorService
+from actor.work import Desk
+from common.batch import decode
+from common.errors import Refused
+from common.links import ActorEvent, LeasedUnit, Weights
+from common.messages import Action, ActorReport, BatchHeader, Lease, Order, RawGame, Refusal, WeightsHeader
+from common.settings import EvaluationSource, Settings
+
+GAME = '[Event "x"]\n[Result "1-0"]\n\n1. e4 {{[%eval 0.3]}} e5 {{[%eval 0.2]}} 2. Nf3 {{[%eval {pawns}]}} 1-0\n'
+ILLEGAL = b'[Result "1-0"]\n\n1. e4 e5 2. Ke3 1-0\n'
+
+
+class Stop:
+    """A stop signal that no process sends."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def __bool__(self) -> bool:
+        return self.asked
+
+    def set(self) -> None:
+        self.asked = True
+
+
+class FakeLink:
+    """A link that plays a script, one step a poll, then asks to stop; what the actor says is kept."""
+
+    def __init__(self, stop: Stop) -> None:
+        self.script: deque[Sequence[ActorEvent] | Callable[[], None]] = deque()
+        self.stop = stop
+        self.sent: list[tuple[BatchHeader, bytes]] = []
+        self.full = False
+        self.capacities: list[int] = []
+        self.released: list[int] = []
+        self.reports: list[ActorReport] = []
+        self.renewed: list[list[int]] = []
+
+    def poll(self, timeout_s: float) -> Sequence[ActorEvent]:
+        if not self.script:
+            self.stop.set()
+            return []
+        step = self.script.popleft()
+        if callable(step):
+            step()
+            return []
+        return step
+
+    def capacity(self, units: int) -> None:
+        self.capacities.append(units)
+
+    def renew(self, units: Sequence[int], report: ActorReport) -> None:
+        self.renewed.append(list(units))
+        self.reports.append(report)
+
+    def release(self, units: Sequence[int]) -> None:
+        self.released += units
+
+    def send(self, header: BatchHeader, body: bytes) -> bool:
+        if not self.full:
+            self.sent.append((header, body))
+        return not self.full
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def stop() -> Stop:
+    return Stop()
+
+
+@pytest.fixture
+def link(stop: Stop) -> FakeLink:
+    return FakeLink(stop)
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return Desk(Labels(EvaluationSource.PGN), None, EvaluationSource.PGN)
+
+
+@pytest.fixture
+def actor(link: FakeLink, desk: Desk, stop: Stop) -> ActorService:
+    return ActorService(Settings(games_per_unit=2), "a", link, desk, stop)  # type: ignore[arg-type]
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "FLUSH_S", 0.2)
+    monkeypatch.setattr(service, "REPORT_INTERVAL_S", 0.0)
+
+
+def leased(unit: int, *agents: str, texts: Sequence[bytes] = ()) -> LeasedUnit:
+    texts = texts or [GAME.format(pawns=unit / 10).encode()] * 2
+    games = [RawGame(number=2 * unit + at, source="games.pgn", line=1, text=text) for at, text in enumerate(texts)]
+    return LeasedUnit(Lease(unit=unit, agents=list(agents or ("white", "black"))), games)
+
+
+def sent(link: FakeLink) -> list[tuple[int, str]]:
+    return [(header.unit, header.agent) for header, _ in link.sent]
+
+
+def test_a_leased_unit_becomes_one_batch_for_each_of_its_agents(link: FakeLink, actor: ActorService) -> None:
+    link.script += [[leased(3)], [leased(4, "black")], []]
+    actor.run()
+    assert sent(link) == [(3, "white"), (3, "black"), (4, "black")]
+    for header, body in link.sent:
+        batch = decode(body)
+        assert (batch.unit, batch.agent, len(batch)) == (header.unit, header.agent, header.transitions)
+        assert (header.games, header.actor) == (2, "a")
+
+
+def test_games_that_cannot_be_used_go_with_the_batches(link: FakeLink, actor: ActorService) -> None:
+    link.script += [[leased(0, "white", texts=[ILLEGAL, GAME.format(pawns=0).encode()])], []]
+    actor.run()
+    ((_, body),) = link.sent
+    batch = decode(body)
+    assert [(rejection.number, rejection.reason.value) for rejection in batch.rejections] == [(0, "illegal-move")]
+    assert link.reports[-1].rejected == 1
+
+
+def test_what_the_way_has_no_room_for_is_sent_later_and_once(link: FakeLink, actor: ActorService) -> None:
+    def fill() -> None:
+        link.full = True
+
+    def empty() -> None:
+        assert link.sent == []
+        link.full = False
+
+    link.script += [fill, [leased(0), leased(1)], [], [], empty, []]
+    actor.run()
+    assert sorted(sent(link)) == [(0, "black"), (0, "white"), (1, "black"), (1, "white")]
+
+
+def test_told_to_stop_it_gives_up_sending_after_a_while(link: FakeLink, actor: ActorService) -> None:
+    link.full = True
+    link.script += [[leased(0)], []]
+    actor.run()
+    assert link.sent == []
+
+
+def test_told_to_stop_it_takes_no_more_and_gives_back_what_comes_late(
+    link: FakeLink, actor: ActorService, stop: Stop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = Desk.poll
+    monkeypatch.setattr(Desk, "poll", lambda self, timeout_s: () if link.script else plain(self, timeout_s))
+    link.script += [[leased(0)], stop.set, [leased(1)]]
+    actor.run()
+    assert link.capacities[-1] == 0
+    assert link.released == [1]
+    assert sent(link) == [(0, "white"), (0, "black")]
+
+
+def test_a_lease_that_comes_twice_is_worked_on_once(
+    link: FakeLink, actor: ActorService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = []
+    plain = Desk.begin
+    monkeypatch.setattr(Desk, "begin", lambda self, unit, *rest: (begun.append(unit), plain(self, unit, *rest))[1])
+    link.script += [[leased(5), leased(5)], []]
+    actor.run()
+    assert begun == [5]
+
+
+def test_paused_it_asks_for_nothing_until_it_is_told_to_go_on(link: FakeLink, actor: ActorService) -> None:
+    wanted = actor._capacity
+    seen: list[int] = []
+    link.script += [
+        [Order(action=Action.PAUSE)], [], lambda: seen.append(link.capacities[-1]),
+        [Order(action=Action.RESUME)], [], lambda: seen.append(link.capacities[-1]),
+    ]  # fmt: skip
+    actor.run()
+    assert seen == [0, wanted]
+
+
+def test_an_order_to_drain_ends_it(link: FakeLink, actor: ActorService, stop: Stop) -> None:
+    link.script += [[leased(0)], [Order(action=Action.DRAIN)], [leased(7)], [leased(8)]]
+    actor.run()
+    assert stop
+    assert sent(link) == [(0, "white"), (0, "black")]
+
+
+def test_a_reset_gives_everything_back(
+    link: FakeLink, actor: ActorService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Desk, "hungry", property(lambda self: False))  # so that nothing is begun
+    link.script += [[leased(0), leased(1)], [Order(action=Action.RESET)], []]
+    actor.run()
+    assert link.released == [0, 1]
+    assert link.sent == []
+
+
+def test_a_refusal_ends_it_with_the_reason(link: FakeLink, actor: ActorService) -> None:
+    link.script += [[Refusal(reason="settings differ")]]
+    with pytest.raises(Refused, match="settings differ"):
+        actor.run()
+
+
+def test_reports_grow_with_the_work_and_name_the_weights(link: FakeLink, actor: ActorService) -> None:
+    header = WeightsHeader(
+        agent="white", version=4, step=40, network="mlp", arrays=[], size_bytes=0, sha256="0" * 64
+    )
+    link.script += [[Weights(header, b"")], [leased(0)], []]
+    actor.run()
+    report = link.reports[-1]
+    assert (report.units, report.games, report.positions) == (1, 2, 8)
+    assert report.transitions == sum(header.transitions for header, _ in link.sent)
+    assert report.weights == {"white": 4}
+    assert report.weights_age_s["white"] >= 0.0
+    assert report.memory_bytes > 0
+    assert link.reports[0].positions == 0

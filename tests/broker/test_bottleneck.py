@@ -1,0 +1,125 @@
+import pytest
+
+from broker.bottleneck import bottleneck
+from broker.registry import AWAY_AFTER_S, Registry
+from common.messages import ActorReport, Hello, Role
+from tests.broker.books import Books
+
+
+@pytest.fixture
+def books() -> Books:
+    return Books(ahead=4)
+
+
+@pytest.fixture
+def registry(books) -> Registry:
+    return Registry(books.clock)
+
+
+def learners_join(books: Books, registry: Registry) -> list:
+    learners = books.learners()
+    for learner in learners:
+        name = f"learner-{learner.agent}"
+        registry.join(
+            Hello(
+                role=Role.LEARNER,
+                name=name,
+                session=learner.session,
+                host="h",
+                pid=1,
+                software="0",
+                agent=learner.agent,
+            )
+        )
+    return learners
+
+
+def actor_joins(books: Books, registry: Registry, name: str = "a", **figures) -> None:
+    books.actor(name, capacity=1)
+    service = registry.join(Hello(role=Role.ACTOR, name=name, session=f"{name}-1", host="h", pid=2, software="0"))
+    service.actor = ActorReport(**figures)
+
+
+def test_a_learner_that_never_came_is_named(books, registry):
+    books.learner("white")
+    assert bottleneck(books.dispatcher, registry, 0.0) == "waiting: no learner has said hello for black"
+
+
+def test_a_learner_that_has_gone_is_named(books, registry):
+    white, _ = learners_join(books, registry)
+    books.dispatcher.learner_left("white", white.session)
+    assert bottleneck(books.dispatcher, registry, 0.0) == "learner-bound: the learner of white is away"
+
+
+def test_a_learner_that_has_fallen_silent_is_named(books, registry):
+    _, black = learners_join(books, registry)
+    books.clock.advance(AWAY_AFTER_S + 1)
+    registry.heard(black.session)
+    assert bottleneck(books.dispatcher, registry, 0.0) == "learner-bound: the learner of white is away"
+
+
+def test_without_actors_it_waits_for_them(books, registry):
+    learners_join(books, registry)
+    assert bottleneck(books.dispatcher, registry, 0.0) == "waiting: no actor is at work"
+
+
+def test_an_actor_that_has_fallen_silent_counts_no_more(books, registry):
+    white, black = learners_join(books, registry)
+    actor_joins(books, registry, engine_share=1.0)
+    books.clock.advance(AWAY_AFTER_S + 1)
+    registry.heard(white.session)
+    registry.heard(black.session)
+    assert bottleneck(books.dispatcher, registry, 0.0) == "waiting: no actor is at work"
+
+
+@pytest.mark.parametrize(
+    ("figures", "share", "named"),
+    [
+        ({"engine_share": 0.9}, 0.1, "Stockfish-bound: engines are busy 90% of the time"),
+        ({"engine_share": 0.9}, 0.9, "broker-bound: its loop is busy 90% of the time"),
+        (
+            {"engine_share": 0.2, "lease_wait_share": 0.7},
+            0.1,
+            "broker-bound: actors wait for units 70% of the time",
+        ),
+        ({"engine_share": 0.2}, 0.1, "actor-bound: replaying games; engines are busy 20% of the time"),
+    ],
+)
+def test_with_units_at_work_the_figures_decide(books, registry, figures, share, named):
+    learners_join(books, registry)
+    actor_joins(books, registry, **figures)
+    books.lease()
+    assert bottleneck(books.dispatcher, registry, share) == named
+
+
+def test_a_window_full_of_units_to_be_trained_is_the_slowest_learners_doing(books, registry):
+    white, _ = learners_join(books, registry)
+    actor_joins(books, registry, engine_share=0.1)
+    for unit in range(4):
+        for agent in ("white", "black"):
+            books.receive(unit, agent)
+    white.train(3)
+    assert (
+        bottleneck(books.dispatcher, registry, 0.0)
+        == "learner-bound: black has trained 0 units, the window is full"
+    )
+
+
+def test_a_window_full_of_leased_units_is_not_the_learners_doing(books, registry):
+    learners_join(books, registry)
+    for name in "abcde":
+        actor_joins(books, registry, name, engine_share=0.95)
+    assert len(books.lease()) == 4
+    assert bottleneck(books.dispatcher, registry, 0.0).startswith("Stockfish-bound")
+
+
+def test_at_the_end_the_learners_are_what_is_waited_for(books, registry):
+    books.dispatcher.units_total = 2
+    white, black = learners_join(books, registry)
+    actor_joins(books, registry)
+    for learner in (white, black):
+        learner.store(0, 1)
+    assert bottleneck(books.dispatcher, registry, 0.0) == "learner-bound: every unit is stored, training goes on"
+    for learner in (white, black):
+        learner.train(2)
+    assert bottleneck(books.dispatcher, registry, 0.0) == "none: every unit is trained"

@@ -1,0 +1,183 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from broker import collector as module
+from broker.collector import Collector, to_json, to_line
+from common.messages import LogRecord
+
+NOON_NS = 1_700_000_000_123_456_789  # 2023-11-14 22:13:20.123 UTC
+
+
+def record(number: int, source: str = "actor-0.5e55", **others) -> LogRecord:
+    given = {"time_ns": NOON_NS, "level": "INFO", "logger": "actor.service", "event": "finished"} | others
+    return LogRecord(source=source, number=number, **given)
+
+
+def take(collector: Collector, *numbers: int, source: str = "actor-0.5e55") -> list[bool]:
+    return [collector.take(record(number, source)) for number in numbers]
+
+
+def lines(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.fixture
+def collector(tmp_path):
+    found = Collector(tmp_path / "logs")
+    yield found
+    found.close()
+
+
+def again(collector: Collector, path: Path) -> Collector:
+    """The collector started anew on the same files."""
+    collector.close()
+    return Collector(path / "logs")
+
+
+# Numbers
+
+
+def test_records_in_order_leave_no_gap(collector):
+    assert take(collector, 0, 1, 2) == [True] * 3
+    assert (collector.records, collector.missing, collector.missing_by_source()) == (3, 0, {})
+
+
+def test_a_gap_is_noticed_and_counted_by_source(collector):
+    take(collector, 0, 4)
+    take(collector, 2, source="broker.77c1")
+    assert collector.missing == 5
+    assert collector.missing_by_source() == {"actor-0.5e55": 3, "broker.77c1": 2}
+
+
+def test_late_records_fill_a_gap(collector):
+    take(collector, 0, 4)
+    assert take(collector, 2, 1) == [True, True]
+    assert collector.missing == 1
+    take(collector, 3)
+    assert collector.missing == 0
+
+
+def test_doubles_are_dropped_and_counted(collector, tmp_path):
+    assert take(collector, 0, 1, 0, 1, 1, 3, 3, 2, 2) == [True, True, False, False, False, True, False, True, False]
+    assert (collector.records, collector.duplicates) == (4, 5)
+    collector.flush()
+    assert [line["number"] for line in lines(tmp_path / "logs/rookery.jsonl")] == [0, 1, 3, 2]
+
+
+def test_a_gap_as_wide_as_the_world_costs_nothing(collector):
+    take(collector, 2**53)
+    assert collector.missing == 2**53
+    assert take(collector, 2**52, 2**53) == [True, False]
+
+
+# A collector started anew
+
+
+def test_a_collector_that_is_started_anew_neither_misses_nor_repeats_what_was_written(collector, tmp_path):
+    take(collector, 0, 1, 2)
+    collector = again(collector, tmp_path)
+    assert take(collector, 2, 3, 5) == [False, True, True]
+    assert collector.missing_by_source() == {"actor-0.5e55": 1}
+    collector = again(collector, tmp_path)
+    assert collector.missing == 1
+    take(collector, 4)
+    collector = again(collector, tmp_path)
+    assert collector.missing == 0
+    assert len(lines(tmp_path / "logs/rookery.jsonl")) == 6
+    collector.close()
+
+
+def test_a_line_that_was_cut_off_spoils_no_other(collector, tmp_path):
+    take(collector, 0, 1)
+    collector.close()
+    path = tmp_path / "logs/rookery.jsonl"
+    path.write_bytes(path.read_bytes()[:-20])
+    collector = Collector(tmp_path / "logs")
+    assert take(collector, 1, 2) == [True, True]
+    collector.close()
+    whole = [line for line in path.read_text().splitlines() if line.endswith("}")]
+    assert [json.loads(line)["number"] for line in whole] == [0, 1, 2]
+
+
+# Files
+
+
+def test_a_record_is_one_line_of_json(collector, tmp_path):
+    collector.take(
+        record(
+            7, level="ERROR", event="died ü\n", fields={"unit": 3, "share": 0.5, "ok": None}, error="Traceback\n  x"
+        )
+    )
+    collector.flush()
+    assert lines(tmp_path / "logs/rookery.jsonl") == [
+        {
+            "time": "2023-11-14T22:13:20.123Z", "level": "ERROR", "service": "actor-0", "source": "actor-0.5e55",
+            "number": 7, "logger": "actor.service", "event": "died ü\n",
+            "fields": {"unit": 3, "share": 0.5, "ok": None}, "error": "Traceback\n  x",
+        }
+    ]  # fmt: skip
+
+
+def test_fields_and_error_are_left_out_where_there_are_none():
+    assert set(json.loads(to_json(record(0)))) == {
+        "time",
+        "level",
+        "service",
+        "source",
+        "number",
+        "logger",
+        "event",
+    }
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
+def test_what_json_has_no_number_for_is_null(number):
+    assert json.loads(to_json(record(0, fields={"loss": number})))["fields"] == {"loss": None}
+
+
+def test_a_line_for_people_has_the_service_the_event_and_the_fields():
+    line = to_line(record(0, fields={"unit": 3}))
+    assert line == "2023-11-14T22:13:20.123Z INFO    actor-0: finished unit=3"
+
+
+def test_asked_for_there_is_a_plain_file_per_service(tmp_path):
+    collector = Collector(tmp_path, per_service=True)
+    take(collector, 0, source="actor-0.1")
+    take(collector, 0, source="actor-0.2")
+    take(collector, 0, source="..1")
+    collector.close()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["_.log", "actor-0.log", "rookery.jsonl"]
+    assert len((tmp_path / "actor-0.log").read_text().splitlines()) == 2
+
+
+def test_the_file_is_rotated_by_its_bytes_and_only_so_many_are_kept(collector, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "ROTATE_BYTES", 2000)
+    monkeypatch.setattr(module, "KEEP_FILES", 3)
+    size = len(to_json(record(0, event="é" * 500)).encode()) + 1
+    assert size > 1000  # two to a file, by bytes; by characters it would be three
+    for number in range(12):
+        collector.take(record(number, event="é" * 500))
+    collector.flush()
+    kept = {path.name: [line["number"] for line in lines(path)] for path in (tmp_path / "logs").iterdir()}
+    assert kept == {
+        "rookery.jsonl": [],
+        "rookery.jsonl.1": [10, 11],
+        "rookery.jsonl.2": [8, 9],
+        "rookery.jsonl.3": [6, 7],
+    }
+    collector = again(collector, tmp_path)  # what was rotated away is not missing
+    assert take(collector, 3, 11, 12, 14) == [False, False, True, True]
+    assert collector.missing == 1
+    collector.close()
+
+
+def test_rotated_files_are_read_by_one_that_is_started_anew(collector, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "ROTATE_BYTES", 400)
+    take(collector, 0, 1, 2, 3, 5)
+    collector = again(collector, tmp_path)
+    assert collector.missing == 1
+    assert take(collector, 0, 4) == [False, True]
+    assert collector.missing == 0
+    collector.close()

@@ -1,0 +1,202 @@
+import io
+import logging
+import sys
+from enum import StrEnum
+
+import numpy as np
+import pytest
+
+from common import logs, wire
+from common.logs import LineFormatter, Logging, Spool, fields_of, message_of, spool_path
+from common.messages import LogRecord
+from common.ports import Ports
+
+
+class Colour(StrEnum):
+    RED = "red"
+
+
+def made(message: str = "event", level: int = logging.INFO, error: bool = False, **extra) -> logging.LogRecord:
+    record = logging.LogRecord("actor.service", level, "file.py", 1, message, None, None)
+    if error:
+        try:
+            raise ValueError("oh")
+        except ValueError:
+            record.exc_info = sys.exc_info()
+    record.__dict__.update(extra)
+    return record
+
+
+def carried(record: logging.LogRecord) -> LogRecord:
+    """What a collector gets of a record."""
+    return wire.decode(wire.encode(message_of(record, "actor-0.5e55", 3)), LogRecord)
+
+
+# A record as a message
+
+
+def test_a_record_is_carried_with_its_fields_and_its_number():
+    message = carried(made("lease granted", unit=3, share=0.5, ok=True, why=None, path=spool_path))
+    assert (message.source, message.number, message.level) == ("actor-0.5e55", 3, "INFO")
+    assert (message.logger, message.event, message.error) == ("actor.service", "lease granted", None)
+    assert message.fields == {"unit": 3, "share": 0.5, "ok": True, "why": None, "path": str(spool_path)}
+
+
+def test_a_traceback_is_carried():
+    assert "ValueError: oh" in carried(made(error=True)).error
+
+
+@pytest.mark.parametrize(
+    ("level", "name"),
+    [
+        (5, "DEBUG"),
+        (10, "DEBUG"),
+        (15, "DEBUG"),
+        (20, "INFO"),
+        (25, "INFO"),
+        (30, "WARNING"),
+        (45, "ERROR"),
+        (99, "CRITICAL"),
+    ],
+)
+def test_a_level_of_somebody_elses_is_carried_as_the_one_below(level, name):
+    logging.addLevelName(25, "NOTICE")
+    assert carried(made(level=level)).level == name
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        2**200,
+        -(2**70),
+        np.float64(0.5),
+        np.float32(0.5),
+        np.int64(3),
+        "caf\udce9.pgn",
+        b"\xff",
+        {1},
+        Colour.RED,
+        "x" * 10**6,
+    ],
+)
+def test_whatever_is_given_as_a_field_can_be_carried(value):
+    assert "field" in carried(made(field=value)).fields
+
+
+def test_texts_without_end_are_cut():
+    message = carried(made("e" * 10**6 + "\udce9", field="f" * 10**6))
+    assert (len(message.event), len(message.fields["field"])) == (65536, 8192)
+    assert len(carried(made("\udce9" * 70_000)).event) == 65536
+
+
+def test_many_large_fields_still_make_an_envelope_within_the_limit():
+    big = "\U0001f600" * 10**5
+    assert (
+        len(wire.encode(message_of(made(big, error=True, **{f"f{n}": big for n in range(10)}), "a.1", 0)))
+        < wire.MAX_ENVELOPE_BYTES
+    )
+
+
+# Lines
+
+
+def test_a_line_tells_who_and_what():
+    line = LineFormatter("actor-0").format(
+        made("lease granted", unit=3, share=0.123456, why="no more", level=logging.WARNING)
+    )
+    assert line[8:] == " WARNING actor-0: lease granted unit=3 share=0.1235 why='no more'"
+    assert LineFormatter("a").format(made(error=True)).endswith("ValueError: oh")
+
+
+def test_what_logging_itself_puts_into_a_record_is_no_field():
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(LineFormatter("a"))
+    record = made("event", task=1, error=True)
+    handler.handle(record)
+    assert fields_of(record) == {"task": 1}
+
+
+# The spool
+
+
+def test_what_was_kept_is_taken_once_and_by_a_later_one_too(tmp_path):
+    spool = Spool(tmp_path / "logs/spool/actor-0")
+    assert spool.empty
+    spool.extend([b"one", b"two"])
+    spool.extend([b""])
+    assert not spool.empty
+    later = Spool(tmp_path / "logs/spool/actor-0")
+    assert not later.empty
+    assert later.take() == [b"one", b"two", b""]
+    assert later.empty
+    assert later.take() == []
+    assert Spool(tmp_path / "logs/spool/actor-0").empty
+
+
+def test_a_spool_is_bounded_and_counts_what_it_drops(tmp_path, monkeypatch):
+    monkeypatch.setattr(logs, "SPOOL_LIMIT_BYTES", 100)
+    spool = Spool(tmp_path / "spool")
+    spool.extend([b"x" * 40] * 5)
+    spool.extend([b"x" * 40])
+    assert (len(spool.take()), spool.dropped) == (2, 4)
+    assert (tmp_path / "spool").exists() is False
+
+
+def test_a_record_that_was_cut_off_is_left_out(tmp_path):
+    spool = Spool(tmp_path / "spool")
+    spool.extend([b"one", b"two"])
+    path = tmp_path / "spool"
+    path.write_bytes(path.read_bytes()[:-1])
+    assert spool.take() == [b"one"]
+    path.write_bytes(b"\xff\xff\xff\xffjunk")
+    assert spool.take() == []
+
+
+def test_a_spool_that_cannot_be_written_costs_records_and_nothing_else(tmp_path):
+    (tmp_path / "file").write_text("")
+    spool = Spool(tmp_path / "file" / "spool")
+    spool.extend([b"one", b"two"])
+    assert (spool.dropped, spool.take()) == (2, [])
+
+
+# Setting up and taking down
+
+
+def test_without_a_broker_every_record_is_kept_numbered_from_0(tmp_path, base_port):
+    path = spool_path(tmp_path, "actor-0")
+    with Logging(
+        service="actor-0",
+        session="5e55",
+        level="info",
+        ports=Ports("127.0.0.1", base_port),
+        spool=path,
+        console=False,
+    ):
+        for unit in range(3):
+            logging.getLogger("actor").info("lease granted", extra={"unit": unit})
+        logging.getLogger("actor").debug("not logged")
+    kept = [wire.decode(frame, LogRecord) for frame in Spool(path).take()]
+    assert [(record.number, record.fields) for record in kept] == [(n, {"unit": n}) for n in range(3)]
+    assert {record.source for record in kept} == {"actor-0.5e55"}
+
+
+def test_an_address_that_is_none_costs_no_record(tmp_path):
+    path = spool_path(tmp_path, "actor-0")
+    with Logging(service="actor-0", session="1", level="info", ports=Ports("a b", 1), spool=path, console=False):
+        logging.getLogger("actor").info("started")
+    assert len(Spool(path).take()) == 1
+
+
+def test_handlers_are_gone_after_the_service(tmp_path, base_port):
+    before = list(logging.getLogger().handlers)
+    with Logging(service="a", session="1", level="info", ports=None, spool=tmp_path / "spool"):
+        assert len(logging.getLogger().handlers) == len(before) + 1
+    assert logging.getLogger().handlers == before
+
+
+def test_the_console_gets_lines(tmp_path, capsys):
+    with Logging(service="actor-0", session="1", level="warning", ports=None, spool=tmp_path / "spool"):
+        logging.getLogger("actor").warning("engine died", extra={"game": 7})
+        logging.getLogger("actor").info("quiet")
+    assert capsys.readouterr().err.rstrip().endswith("WARNING actor-0: engine died game=7")

@@ -1,0 +1,59 @@
+"""Fixtures for all tests: the shared data, a real Stockfish, free ports."""
+
+import os
+import random
+import shutil
+import socket
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+from common.ports import CHANNELS
+
+SHARED_DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
+
+# The machine may be busy: how long an example takes says nothing.
+hypothesis.settings.register_profile("rookery", deadline=None)
+hypothesis.settings.load_profile("rookery")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real games and awkward files that stands beside the checkout; skips where it is not."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip("no shared data beside the checkout")
+    return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def stockfish() -> str:
+    """The path of a real Stockfish; skips where there is none, except in CI, where that is a failure."""
+    path = shutil.which("stockfish") or shutil.which("stockfish", path="/usr/games:/usr/local/bin")
+    if path is None:
+        if os.environ.get("CI"):
+            pytest.fail("Stockfish is not installed")
+        pytest.skip("Stockfish is not installed")
+    return path
+
+
+@pytest.fixture
+def base_port() -> int:
+    """The first of as many free ports as a broker needs.
+
+    Below the kernel's range for outgoing connections: there, a peer that connects again and again to a broker
+    that is away can be given that very port, and meet itself.
+    """
+    while True:
+        first = random.randrange(15_000, 32_000)
+        if all(_is_free(first + offset) for offset in range(len(CHANNELS))):
+            return first
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True

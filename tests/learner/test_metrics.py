@@ -1,0 +1,83 @@
+from pathlib import Path
+
+import pytest
+
+from learner.evaluation import HeldOut
+from learner.metrics import MetricsFile, UnitMetrics, read_metrics, summarise
+from learner.models import Losses
+
+
+def unit(number: int, transitions: int = 10, outcomes: int = 10, steps: int = 2) -> UnitMetrics:
+    some = transitions > 0
+    return UnitMetrics(
+        unit=number,
+        step=number * 2 + 2,
+        held_out=HeldOut(
+            transitions=transitions,
+            td_error=float(number) if some else None,
+            match_top1=0.25 if some else None,
+            match_top3=0.5 if some else None,
+            rank_correlation=0.1 * number if outcomes else None,
+            outcomes=outcomes,
+        ),
+        losses=Losses(q=float(number), prior=2.0, gradient_norm=1.0, steps=steps)
+        if steps
+        else Losses(q=float("nan"), prior=float("nan"), gradient_norm=float("nan"), steps=0),
+    )
+
+
+def test_a_line_is_the_mean_of_its_units_by_their_rows_and_steps() -> None:
+    line = summarise([unit(1, transitions=30, outcomes=0, steps=1), unit(2, 10, 5, 3), unit(3, 0, 0, 0)])
+    assert (line.first_unit, line.last_unit, line.transitions, line.step, line.steps) == (1, 3, 40, 8, 4)
+    assert line.td_error == pytest.approx((30 * 1 + 10 * 2) / 40)
+    assert line.rank_correlation == pytest.approx(0.2)
+    assert line.q_loss == pytest.approx((1 * 1 + 3 * 2) / 4)
+
+
+def test_figures_of_nothing_are_null() -> None:
+    line = summarise([unit(0, transitions=0, outcomes=0, steps=0)])
+    assert (line.td_error, line.rank_correlation, line.q_loss) == (None, None, None)
+
+
+def test_an_interval_ends_after_its_units_and_at_a_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    metrics = MetricsFile(path, units_per_line=4, next_unit=0)
+    for number in range(6):
+        metrics.add(unit(number))
+    metrics.flush()
+    metrics.flush()
+    for number in range(6, 11):
+        metrics.add(unit(number))
+    lines = read_metrics(path)
+    assert [(line.first_unit, line.last_unit) for line in lines] == [(0, 3), (4, 5), (6, 9)]
+
+
+def test_a_resumed_run_leaves_the_file_of_an_undisturbed_one(tmp_path: Path) -> None:
+    undisturbed, path = tmp_path / "undisturbed.jsonl", tmp_path / "metrics.jsonl"
+
+    def run(file: Path, first: int, end: int) -> None:
+        metrics = MetricsFile(file, units_per_line=4, next_unit=first)
+        for number in range(first, end):
+            metrics.add(unit(number))
+            if number % 10 == 9:  # a checkpoint
+                metrics.flush()
+        if end == 30:
+            metrics.flush()
+
+    run(undisturbed, 0, 30)
+    run(path, 0, 27)  # killed, after the checkpoint at unit 20
+    with path.open("ab") as file:
+        file.write(b'{"first_unit": 2')
+    run(path, 20, 25)  # killed again
+    run(path, 10, 30)  # the checkpoint at 20 was damaged
+    assert path.read_bytes() == undisturbed.read_bytes()
+
+
+def test_a_file_that_is_as_it_should_be_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    metrics = MetricsFile(path, units_per_line=1, next_unit=0)
+    metrics.add(unit(0))
+    inode = path.stat().st_ino
+    MetricsFile(path, units_per_line=1, next_unit=1)
+    assert path.stat().st_ino == inode
+    assert read_metrics(tmp_path / "none.jsonl") == []

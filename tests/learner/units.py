@@ -1,0 +1,88 @@
+"""Units for the learner's tests: random positions in whole games, the same for the same numbers."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from common.batch import NO_RESULT, Batch, encode
+from common.moves import MOVES
+from common.positions import Positions
+from common.rejections import Rejection, RejectionReason
+from common.settings import AgentSettings, Settings, Side
+from learner.store import ExperienceStore, UnitRecord
+from learner.trainer import Trainer
+
+WHITE = AgentSettings(name="white", side=Side.WHITE)
+BLACK = AgentSettings(name="black", side=Side.BLACK)
+CPU = torch.device("cpu")
+
+NO_MOVES = RejectionReason.NO_MOVES
+
+
+def random_positions(generator: np.random.Generator, count: int) -> Positions:
+    boards = generator.integers(1, 13, (count, 64)) * (generator.random((count, 64)) < 0.4)
+    return Positions(
+        boards=boards.astype(np.uint8),
+        castling=generator.integers(0, 16, count).astype(np.uint8),
+        en_passant=generator.integers(-1, 8, count).astype(np.int8),
+        halfmove_clock=generator.integers(0, 150, count).astype(np.uint16),
+        repetitions=generator.integers(0, 4, count).astype(np.uint8),
+    )
+
+
+def random_batch(unit: int, games: int = 4, agent: AgentSettings = WHITE, longest: int = 20) -> Batch:
+    """A batch of `games` games of 0 to `longest` rows, one game in four without a result."""
+    generator = np.random.default_rng([unit, games])
+    game_rows = generator.integers(0, longest + 1, games).astype(np.uint32)
+    rows = int(game_rows.sum())
+    return Batch(
+        unit=unit,
+        agent=agent.name,
+        side=agent.side,
+        games_read=games + 3,
+        unselected=1,
+        rejections=tuple(
+            Rejection(number=unit * 1000 + 900 + at, source="a.pgn", line=1, reason=NO_MOVES, detail="empty")
+            for at in range(2)
+        ),
+        positions=random_positions(generator, rows),
+        actions=generator.integers(0, MOVES, rows).astype(np.uint16),
+        scores=generator.integers(-800, 800, rows).astype(np.int16),
+        game_numbers=(unit * 1000 + np.arange(games)).astype(np.uint64),
+        game_rows=game_rows,
+        first_plies=np.zeros(games, np.uint32),
+        start_fullmoves=np.ones(games, np.uint32),
+        results=generator.choice([0, 1, 2, NO_RESULT], games).astype(np.uint8),
+        final_scores=generator.integers(-800, 800, games).astype(np.int16),
+    )
+
+
+def record(batch: Batch) -> UnitRecord:
+    return UnitRecord.of(batch, encode(batch))
+
+
+def store_with(path: Path, batches: Sequence[Batch], agent: AgentSettings = WHITE) -> ExperienceStore:
+    store = ExperienceStore(path, agent)
+    store.put_many([record(batch) for batch in batches])
+    return store
+
+
+def small_settings(network: str = "mlp", **changes: object) -> Settings:
+    values = {
+        "batch_size": 16,
+        "buffer_size": 100,
+        "target_every": 7,
+        "publish_every": 10,
+        "samples_per_transition": 2.0,
+        "seed": 5,
+    } | changes
+    return Settings(network=network, **values)  # type: ignore[arg-type]
+
+
+def trained(settings: Settings, batches: Sequence[Batch], agent: AgentSettings = WHITE) -> Trainer:
+    trainer = Trainer(settings, agent, CPU)
+    for batch in batches:
+        trainer.train_unit(batch)
+    return trainer

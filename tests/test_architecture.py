@@ -1,0 +1,81 @@
+"""The structure holds: who may import whom, and what the router must never load."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SERVICES = ("actor", "broker", "learner")
+PACKAGES = (*SERVICES, "common", "deploy")
+MAX_LINES = 500
+ALLOWED = {
+    "common": {"common"},
+    "actor": {"actor", "common"},
+    "broker": {"broker", "common"},
+    "learner": {"learner", "common"},
+    "deploy": set(PACKAGES),
+}
+
+
+def modules(package: str) -> list[Path]:
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+def imported(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            yield node.module or ""
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_package_imports_only_what_it_may(package: str) -> None:
+    for path in modules(package):
+        ours = {name.split(".")[0] for name in imported(path)} & set(PACKAGES)
+        assert ours <= ALLOWED[package], f"{path.relative_to(ROOT)} imports {ours - ALLOWED[package]}"
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_nothing_unsafe_is_imported(package: str) -> None:
+    for path in modules(package):
+        found = {name.split(".")[0] for name in imported(path)} & {"pickle", "marshal", "shelve", "dill"}
+        assert not found, f"{path.relative_to(ROOT)} imports {found}"
+
+
+def test_sockets_are_used_only_in_the_transport() -> None:
+    allowed = {"common/sockets.py", "common/zmq_links.py", "common/logs.py", "broker/router.py"}
+    users = {
+        str(path.relative_to(ROOT))
+        for package in PACKAGES
+        for path in modules(package)
+        if any(name.split(".")[0] == "zmq" for name in imported(path))
+    }
+    assert users == allowed
+
+
+@pytest.mark.parametrize("module", ["broker.service", "broker.logs", "broker.commands"])
+def test_the_router_loads_no_chess_no_numpy_and_no_torch(module: str) -> None:
+    code = f"import sys, {module}; print(*(n for n in ('chess', 'numpy', 'torch', 'pandas') if n in sys.modules))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert loaded.strip() == ""
+
+
+def test_the_actor_loads_no_torch_and_no_pandas_until_a_query_asks() -> None:
+    code = "import sys, actor.__main__; print(*(n for n in ('torch', 'pandas') if n in sys.modules))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert loaded.strip() == ""
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_module_says_what_it_is_and_is_short(package: str) -> None:
+    for path in modules(package):
+        text = path.read_text(encoding="utf-8")
+        assert ast.get_docstring(ast.parse(text)), f"{path.relative_to(ROOT)} has no docstring"
+        assert text.count("\n") <= MAX_LINES, f"{path.relative_to(ROOT)} is too long"
+        assert path.stem not in {"utils", "helpers", "misc"}
