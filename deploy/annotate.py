@@ -28,6 +28,7 @@ from common.progress_line import ProgressLine
 from common.quantities import duration, size
 from common.rejections import Rejection
 from common.settings import EvaluationSource, Settings, help_of
+from common.signals import StopSignal
 from common.tables import check_suffix, open_table
 from common.whole_file import explained, whole_file
 from common.words import Unit
@@ -91,7 +92,7 @@ def annotate(games: tuple[str, ...], to: Path, **flags: Any) -> None:
             names = [_readable(name, stack, to) for name in settings.games]
             for name in names:
                 check(name)
-            Annotation(settings, names, to).run()
+            Annotation(settings, names, to).run(StopSignal())
     except KeyboardInterrupt:
         kept = "" if settings.evals is EvaluationSource.PGN else "; the same command goes on where it stopped"
         click.echo(f"interrupted: {to} is not written{kept}", err=True)
@@ -110,8 +111,11 @@ class Annotation:
         self._reasons: Counter[str] = Counter()
         self._listed: list[Rejection] = []
 
-    def run(self) -> None:
-        """Annotate all games, write the files, and say what came of it."""
+    def run(self, stopping: StopSignal) -> None:
+        """Annotate all games, write the files, and say what came of it; told to stop, raise KeyboardInterrupt.
+
+        Signals set a flag here: an exception raised by one could be swallowed by whoever is at work just then.
+        """
         with ExitStack() as stack:
             table = stack.enter_context(open_table(self._to, COLUMNS))  # first in, so that it is there last
             rejected = stack.enter_context(whole_file(self._rejected_file))
@@ -120,6 +124,8 @@ class Annotation:
             comments = self._settings.evals is not EvaluationSource.ENGINE
             annotator = Annotator(self._units(), labels, comments=comments)
             while not annotator.done:
+                if stopping:
+                    raise KeyboardInterrupt
                 for unit in annotator.poll(POLL_S):
                     table.write(unit.rows)
                     self._games += unit.games
@@ -207,8 +213,10 @@ def _readable(name: str, stack: ExitStack, to: Path) -> str:
 @contextmanager
 def _terminable() -> Iterator[None]:
     """Let SIGTERM do what Ctrl-C does, so that neither leaves a half file."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
