@@ -9,7 +9,7 @@ ARGS   ?=
 
 export PATH := $(PATH):/usr/games
 
-.PHONY: help setup stockfish run test lint format bench clean
+.PHONY: help setup stockfish run test torture lint format bench clean
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -21,6 +21,9 @@ run: setup ## train on the bundled games, or on GAMES="a.pgn b.pgn.zst"; RUN=dir
 
 test: setup ## run all tests
 	@$(BIN)/python -m pytest
+
+torture: setup ## faults, floods and strangers against a real fleet; ARGS="PART... --seed N --short"
+	@$(BIN)/python -m tests.torture $(ARGS)
 
 lint: $(VENV)/ready ## check format, style, types and the architecture
 	@$(BIN)/ruff format --check .

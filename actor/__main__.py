@@ -5,7 +5,9 @@ from typing import Any
 import click
 
 from actor.service import ActorService, default_name
-from actor.work import open_desk
+from actor.work import DeskStats, open_desk
+from common.keys import KeyHolder
+from common.messages import Role
 from common.options import run, settings_from, settings_options
 from common.process import service
 from common.settings import identity
@@ -23,12 +25,27 @@ def actor(name: str | None, supervised: bool, **flags: Any) -> None:
     """
     settings = settings_from(flags)
     name = name or default_name()
-    with service(settings, name, supervised=supervised) as process, open_desk(settings) as desk:
+    with (
+        service(
+            settings, KeyHolder(Role.ACTOR, name), supervised=supervised, reread=lambda: settings_from(flags)
+        ) as process,
+        open_desk(settings) as desk,
+    ):
         link = ZmqActorLink(process.ports, name, process.session, identity(settings))
         try:
-            ActorService(settings, name, link, desk, process.stopping).run()
+            process.ready()
+            ActorService(
+                settings, name, link, desk, process.stopping, lambda: process.turn(lambda: _summary(desk.stats()))
+            ).run()
         finally:
             link.close()
+
+
+def _summary(stats: DeskStats) -> str:
+    return (
+        f"{stats.units} units, {stats.games} games ({stats.rejected} rejected), {stats.positions} positions; "
+        f"{stats.engine_restarts} engine restarts"
+    )
 
 
 def main() -> None:

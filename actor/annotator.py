@@ -68,7 +68,7 @@ class Annotator:
     def poll(self, timeout_s: float) -> Iterator[AnnotatedUnit]:
         """Go on for at most about `timeout_s`; yield the units that are done.
 
-        Raises what reading the units raises, EngineNotUsable and StoreError.
+        Raises what reading the units raises, and EngineNotUsable.
         """
         while not self._exhausted and self._labels.hungry and len(self._in_hand) < UNITS_MAX:
             self._begin()

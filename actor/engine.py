@@ -442,13 +442,15 @@ def _shake_hands(process: EngineProcess, path: str, timeout_s: float, clock: Cal
     """Bring a fresh engine to where it takes games; raise EngineNotUsable if it doesn't get there in time."""
     end = clock() + timeout_s
     greeting = _read_until(process, path, b"uci\n", "uciok", end, clock)
-    name = re.search(r"^id name (.+?)\s*$", greeting, re.MULTILINE)
+    name = re.search(r"^id name (.{1,200})", greeting, re.MULTILINE)
     known = set(re.findall(r"^option name (.+?) type ", greeting, re.MULTILINE))
     options = tuple(f"{option}={value}" for option, value in _OPTIONS.items() if option in known)
     commands = "".join(f"setoption name {option.replace('=', ' value ')}\n" for option in options)
     _read_until(process, path, f"{commands}isready\n".encode(), "readyok", end, clock)
     return _Identity(
-        name[1] if name else "nameless engine", " ".join(_NETWORK.findall(greeting)) or "no network", options
+        (name[1].strip() if name else "") or "nameless engine",
+        " ".join(_NETWORK.findall(greeting)) or "no network",
+        options,
     )
 
 

@@ -6,6 +6,7 @@ never data.
 """
 
 import hashlib
+import logging
 import sqlite3
 import zlib
 from collections.abc import Iterator, Sequence
@@ -19,6 +20,9 @@ import numpy.typing as npt
 import zstandard
 
 from common.errors import StoreError
+from common.trouble import Trouble
+
+log = logging.getLogger(__name__)
 
 APPLICATION_ID = 0x526B4576
 """`RkEv`: how SQLite's header says whose file it is."""
@@ -56,8 +60,8 @@ def game_key(start_fen: str | None, moves_uci: Sequence[str]) -> GameKey:
 class Evaluations:
     """The scores of games at one engine fingerprint, in one SQLite file that several processes may share.
 
-    A context manager. One thread uses it at a time. Every method raises StoreError, saying what to do,
-    where the file can't be used.
+    A context manager. One thread uses it at a time. `open` raises StoreError, saying what to do, where the file
+    can't be used. Once it is open, trouble with it (a full disk, damage) is said and costs time, not the run.
     """
 
     def __init__(self, path: Path, connection: sqlite3.Connection, fingerprint: str) -> None:
@@ -67,6 +71,8 @@ class Evaluations:
         self._fingerprint: int | None = None
         self._pack = zstandard.ZstdCompressor(level=1, write_checksum=False)
         self._unpack = zstandard.ZstdDecompressor()
+        self._not_kept = Trouble(log, "evaluations not kept", "evaluations kept again")
+        self._not_found = Trouble(log, "evaluations not looked up", "evaluations looked up again")
 
     @classmethod
     def open(cls, path: Path, fingerprint: str) -> Self:
@@ -96,6 +102,15 @@ class Evaluations:
 
     def get_many(self, keys: Sequence[GameKey]) -> list[npt.NDArray[np.int16] | None]:
         """Return for each key the scores of its positions, each from its side to move, or None."""
+        try:
+            found = self._rows(keys)
+        except StoreError as error:
+            self._not_found.again(str(error))
+            return [None] * len(keys)
+        self._not_found.over()
+        return [self._decoded(found.get(key.digest), key.positions) for key in keys]
+
+    def _rows(self, keys: Sequence[GameKey]) -> dict[bytes, bytes]:
         found: dict[bytes, bytes] = {}
         with _explained(self._path):
             fingerprint = self._fingerprint_id()
@@ -106,12 +121,23 @@ class Evaluations:
                     f"SELECT game, scores FROM evaluations WHERE fingerprint = ? AND game IN ({marks})",
                     (fingerprint, *part),
                 )
-        return [self._decoded(found.get(key.digest), key.positions) for key in keys]
+        return found
 
     def put_many(self, rows: Sequence[tuple[GameKey, npt.NDArray[np.int16]]]) -> None:
-        """Keep the scores of these games, all in one transaction; those of a game kept before give way."""
+        """Keep the scores of these games, all in one transaction; those of a game kept before give way.
+
+        Where the file takes nothing, they are not kept, which is said and costs the time to make them again.
+        """
         if not rows:
             return
+        try:
+            self._put(rows)
+        except StoreError as error:
+            self._not_kept.again(str(error))
+        else:
+            self._not_kept.over()
+
+    def _put(self, rows: Sequence[tuple[GameKey, npt.NDArray[np.int16]]]) -> None:
         encoded = [(key.digest, self._encoded(scores)) for key, scores in rows]
         with _explained(self._path):
             fingerprint = self._fingerprint_id()

@@ -6,7 +6,7 @@ when both refuse it. Never raises on any text, never evaluates a position.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -91,6 +91,34 @@ def read_games(raw_games: Sequence[RawGame], *, comments: bool) -> tuple[list[Ga
     `comments` says whether scores are taken from `[%eval …]` comments: the comment after a move scores the
     position after it, one before the first move scores the start, those in variations count for nothing.
     """
+    games: list[Game] = []
+    rejections: list[Rejection] = []
+    room = MAX_UNIT_PLIES
+    for part in _parts(raw_games):
+        for raw, outcome in zip(part, _read(part, comments), strict=True):
+            if isinstance(outcome, Game) and len(outcome) > room:
+                outcome = _too_long(len(outcome))
+            if isinstance(outcome, Game):
+                games.append(outcome)
+                room -= len(outcome)
+            else:
+                rejections.append(_rejection(raw, outcome))
+    return games, rejections
+
+
+def _parts(raw_games: Sequence[RawGame]) -> Iterator[Sequence[RawGame]]:
+    """Yield the games in runs of about MAX_TEXT_BYTES, or of one: text becomes fifty times as much in columns."""
+    begin = size_bytes = 0
+    for index, raw in enumerate(raw_games):
+        size_bytes += len(raw.text)
+        if size_bytes > MAX_TEXT_BYTES and index > begin:
+            yield raw_games[begin:index]
+            begin, size_bytes = index, len(raw.text)
+    if begin < len(raw_games):
+        yield raw_games[begin:]
+
+
+def _read(raw_games: Sequence[RawGame], comments: bool) -> list[Game | Fault]:
     outcomes: dict[int, Game | Fault] = {}
     texts: dict[int, str] = {}
     for index, raw in enumerate(raw_games):
@@ -102,7 +130,7 @@ def read_games(raw_games: Sequence[RawGame], *, comments: bool) -> tuple[list[Ga
     outcomes |= _read_fast(texts, raw_games, comments)
     unread = {index: text for index, text in texts.items() if index not in outcomes}
     outcomes |= _read_carefully(unread, raw_games)
-    return _sorted_out(outcomes, raw_games)
+    return [outcomes[index] for index in range(len(raw_games))]
 
 
 def _decoded(text: bytes) -> str:
@@ -214,25 +242,35 @@ def _assemble(
     chunk: PyChunkView, readings: Mapping[int, _Reading], raw_games: Mapping[int, RawGame], indices: list[int]
 ) -> dict[int, Game | Fault]:
     """Return the games of `readings` (by row of the chunk) by their index in the unit."""
+    plies = np.diff(chunk.move_offsets.astype(np.int64)).tolist()
+    outcomes: dict[int, Game | Fault] = {
+        indices[row]: _too_long(plies[row]) for row in readings if plies[row] > MAX_PLIES
+    }
+    if len(outcomes) == len(readings):
+        return outcomes
+    # Beside a game that is too long the others are copied, or it would stay in memory for as long as they do.
+    crowded = max(plies) > MAX_PLIES
     start_clocks = {row: reading.start.halfmove_clock for row, reading in readings.items()}
     columns = columns_of(chunk, start_clocks)
     checkmate, stalemate = chunk.is_checkmate.tolist(), chunk.is_stalemate.tolist()
     comment_scores = np.zeros(len(columns.positions), np.int16)
     has_comment_score = np.zeros(len(columns.positions), np.bool_)
-    outcomes: dict[int, Game | Fault] = {}
     for row, reading in readings.items():
+        if indices[row] in outcomes:
+            continue
         first, last = columns.first_positions[row], columns.first_positions[row + 1] - 1
         for ply, score in reading.comment_scores.items():
             comment_scores[first + ply] = score if columns.white_to_move[first + ply] else -score
             has_comment_score[first + ply] = True
-        here = slice(first, last + 1)
+        here = np.arange(first, last + 1) if crowded else slice(first, last + 1)
+        actions = columns.actions[columns.first_moves[row] : columns.first_moves[row + 1]]
         outcomes[indices[row]] = Game(
             number=raw_games[row].number,
             headers=reading.headers,
             start_fen=reading.start.fen,
             start_fullmove=reading.start.fullmove_number,
             start_white_to_move=bool(columns.white_to_move[first]),
-            actions=columns.actions[columns.first_moves[row] : columns.first_moves[row + 1]],
+            actions=actions.copy() if crowded else actions,
             positions=columns.positions.take(here),
             result=RESULTS.get(reading.headers.get("Result", "").strip(), RESULTS.get(reading.marker or "*")),
             terminal_score=scores.CHECKMATED if checkmate[row] else scores.DRAWN if stalemate[row] else None,
@@ -242,27 +280,10 @@ def _assemble(
     return outcomes
 
 
-def _sorted_out(
-    outcomes: Mapping[int, Game | Fault], raw_games: Sequence[RawGame]
-) -> tuple[list[Game], list[Rejection]]:
-    games: list[Game] = []
-    rejections: list[Rejection] = []
-    plies = 0
-    for index, raw in enumerate(raw_games):
-        outcome = outcomes[index]
-        if isinstance(outcome, Game) and max(len(outcome) / MAX_PLIES, (plies + len(outcome)) / MAX_UNIT_PLIES) > 1:
-            outcome = Fault(reason=RejectionReason.TOO_LARGE, detail=f"the game has {len(outcome)} plies")
-        if isinstance(outcome, Game):
-            games.append(outcome)
-            plies += len(outcome)
-        else:
-            rejections.append(
-                Rejection(
-                    number=raw.number,
-                    source=raw.source,
-                    line=raw.line,
-                    reason=outcome.reason,
-                    detail=outcome.detail[:MAX_DETAIL],
-                )
-            )
-    return games, rejections
+def _too_long(plies: int) -> Fault:
+    return Fault(reason=RejectionReason.TOO_LARGE, detail=f"the game has {plies} plies")
+
+
+def _rejection(raw: RawGame, fault: Fault) -> Rejection:
+    detail = fault.detail[:MAX_DETAIL]
+    return Rejection(number=raw.number, source=raw.source, line=raw.line, reason=fault.reason, detail=detail)

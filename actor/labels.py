@@ -159,8 +159,8 @@ class Labels:
     def poll(self, timeout_s: float) -> list[Labelled]:
         """Drive the engine until a game is done or `timeout_s` is over; return the games that are done.
 
-        Returns at once when there are some already, or none outstanding. Raises EngineNotUsable and
-        StoreError, as the engine and the store do.
+        Returns at once when there are some already, or none outstanding. Raises EngineNotUsable as
+        the engine does.
         """
         if self._engine is not None and self._asked:
             self._take_from_engine(self._engine, 0.0 if self._done else timeout_s)

@@ -22,6 +22,8 @@ RESULTS = {"1-0": 2, "1/2-1/2": 1, "0-1": 0}
 STANDARD_VARIANTS = frozenset({"", "?", "-", "standard", "normal", "chess", "from position"})
 """Values of the Variant tag, in lower case, that mean standard chess."""
 
+MAX_FEN_CHARACTERS = 200
+"""Twice the longest FEN."""
 MAX_HALFMOVE_CLOCK = 10_000
 MAX_FULLMOVE_NUMBER = 1_000_000
 
@@ -29,7 +31,8 @@ _MARKERS = frozenset({*RESULTS, "*"})
 _BLANK_LINES = re.compile(r"(?:\r\n?|\n)(?:[ \t\v\f]*(?:\r\n?|\n))*")
 _HEADER_LINES = re.compile(r"(?:\s*[\[%;][^\n]*)*")
 _TOKENS = re.compile(r"\{[^}]*\}|\{|;[^\n]*|^%[^\n]*|[()]|[^\s{}();]+", re.MULTILINE)
-_PART_OF_A_TAG = re.compile(r"\[\s*[^\s\"\[\]]*\s*(?:\"(?:[^\"\\]|\\.)*\"?)?\s*")
+# Possessive, or the ways to share out a line of blanks among the three would grow with its cube.
+_PART_OF_A_TAG = re.compile(r"\[\s*+[^\s\"\[\]]*+\s*+(?:\"(?:[^\"\\]|\\.)*+\"?)?\s*+")
 # A token that only the rest of it could make a move; a square at its end makes it one already.
 _PART_OF_A_MOVE = re.compile(
     r"(?:\d+\.+)?(?!.*[a-h][1-8]$)(?:[KQRBN][a-h]?[1-8]?x?[a-h]?|[a-h][1-8]?x?[a-h]?|[O0]-?|O-O-|0-0-)"
@@ -103,8 +106,10 @@ def start_of(headers: Mapping[str, str]) -> Start | Fault:
     variant = headers.get("Variant", "")
     if variant.strip().lower() not in STANDARD_VARIANTS:
         return Fault(reason=RejectionReason.VARIANT, detail=f"the variant is {variant!r}")
-    fen = headers.get("FEN")
-    return STANDARD_START if fen is None or fen.strip() in ("", "?", "-") else _start_at(fen.strip())
+    fen = headers.get("FEN", "").strip()
+    if len(fen) > MAX_FEN_CHARACTERS:  # not looked at, or the cache would keep it
+        return Fault(reason=RejectionReason.BAD_POSITION, detail=f"the FEN tag has {len(fen)} characters")
+    return STANDARD_START if fen in ("", "?", "-") else _start_at(fen)
 
 
 @lru_cache(maxsize=4096)

@@ -9,6 +9,7 @@ import os
 import socket
 import time
 from collections import deque
+from collections.abc import Callable
 
 import psutil
 
@@ -42,8 +43,18 @@ class ActorService:
     link flushes and says goodbye.
     """
 
-    def __init__(self, settings: Settings, name: str, link: ActorLink, desk: Desk, stopping: StopSignal) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        name: str,
+        link: ActorLink,
+        desk: Desk,
+        stopping: StopSignal,
+        on_turn: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`on_turn` is called each time round the loop."""
         self._name, self._link, self._desk, self._stopping = name, link, desk, stopping
+        self._on_turn = on_turn
         self._agents = {agent.name: agent for agent in settings.agents}
         self._leased: deque[LeasedUnit] = deque()
         self._outbox: deque[tuple[BatchHeader, bytes]] = deque()
@@ -59,18 +70,24 @@ class ActorService:
         """Work until told to stop or to drain."""
         self._link.capacity(self._capacity)
         while not self._stopping:
-            self._turn()
+            self.turn()
+        self.finish()
+
+    def finish(self) -> None:
+        """Take no more, and see to what is begun."""
         self._link.capacity(0)
         self._link.release([leased.lease.unit for leased in self._leased])
         self._leased.clear()
         while self._desk.units:
-            self._turn()
+            self.turn()
         end_s = time.monotonic() + FLUSH_S
         while self._outbox and time.monotonic() < end_s:
-            self._turn()
+            self.turn()
         self._report()
 
-    def _turn(self) -> None:
+    def turn(self) -> None:
+        """Take in what has come, work, send what is done, report if it is time to; raises Refused."""
+        self._on_turn()
         begun_s = time.monotonic()
         working = bool(self._desk.units)
         self._take_events(0.0 if working or self._leased else IDLE_POLL_S)
@@ -93,7 +110,7 @@ class ActorService:
             match event:
                 case LeasedUnit():
                     self._lease(event)
-                case Weights():
+                case Weights() if event.header.agent in self._agents:
                     self._weights[event.header.agent] = event
                     self._weights_came_s[event.header.agent] = time.monotonic()
                 case Order():
@@ -103,9 +120,11 @@ class ActorService:
 
     def _lease(self, leased: LeasedUnit) -> None:
         in_hand = {*self._desk.units, *(other.lease.unit for other in self._leased)}
-        if self._stopping:
+        if leased.lease.unit in in_hand and not self._stopping:
+            return
+        if self._stopping or len(in_hand) >= self._capacity:
             self._link.release([leased.lease.unit])
-        elif leased.lease.unit not in in_hand:
+        else:
             self._leased.append(leased)
 
     def _obey(self, action: Action) -> None:

@@ -15,8 +15,10 @@ from functools import partial
 from multiprocessing.process import BaseProcess
 from multiprocessing.sharedctypes import Synchronized
 from multiprocessing.synchronize import Barrier, Event
+from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import msgspec
 import zmq
 
 from benchmarks.figure import Figure, interleaved, rate_figure
@@ -25,9 +27,11 @@ from benchmarks.scale import Scale
 from benchmarks.services import HOST, free_base_port, ports_of, service, wait_for
 from common import sockets, wire
 from common.batch import encode
+from common.keys import KeyDirectory, KeyHolder, PeerKeys
 from common.links import Delivered
 from common.messages import BatchHeader, Role, StoredUnit, StoreTotals
 from common.ports import Ports
+from common.security import reach
 from common.settings import Settings, identity
 from common.zmq_links import MAX_DRAINED, ZmqLearnerLink, hello, new_session
 
@@ -103,7 +107,11 @@ def measure(scale: Scale) -> Iterator[Figure]:
             games_per_unit=games_per_unit,
             units=scale.of(count, 500),
         )
-        measures = {"broker": partial(through_broker, scale, load), "proxy": partial(through_proxy, load)}
+        measures: dict[str, Callable[[], float]] = {
+            "broker": partial(through_broker, scale, load),
+            "keys": partial(through_broker, scale, load, with_keys=True),
+            "proxy": partial(through_proxy, load),
+        }
         taken = interleaved(scale.of(5, 1), measures)
         note = f"{load.messages} messages of {load.mean_bytes / 1000:.1f} kB"
         broker = rate_figure(
@@ -116,6 +124,14 @@ def measure(scale: Scale) -> Iterator[Figure]:
             note=note,
         )
         yield broker
+        yield rate_figure(
+            f"the same with keys (CURVE), {games_per_unit} games a unit",
+            "transitions/s",
+            taken["keys"],
+            taken["broker"],
+            against="in the clear",
+            at_least=None,
+        )
         if games_per_unit == default:
             yield Figure(
                 name=f"the same, {games_per_unit} games a unit",
@@ -128,7 +144,7 @@ def measure(scale: Scale) -> Iterator[Figure]:
             )
 
 
-def through_broker(scale: Scale, load: Load) -> float:
+def through_broker(scale: Scale, load: Load, *, with_keys: bool = False) -> float:
     """Return the transitions/s of one run through a broker process."""
     with TemporaryDirectory(dir=scale.work) as directory:
         settings = Settings(
@@ -138,15 +154,32 @@ def through_broker(scale: Scale, load: Load) -> float:
             base_port=free_base_port(),
             log_level="warning",
         )
-        ports = ports_of(settings)
         agents = [agent.name for agent in settings.agents]
-        targets = [(learner, (ports, agent, identity(settings))) for agent in agents]
+        if with_keys:
+            settings = msgspec.structs.replace(settings, keys=f"{directory}/keys")
+            make_keys(settings)
+        ports = ports_of(settings)
+        targets = [
+            (learner, (reach(settings, KeyHolder(Role.LEARNER, agent)), agent, identity(settings)))
+            for agent in agents
+        ]
+        keys = reach(settings, KeyHolder(Role.ACTOR, "actor-0")).keys
 
         def ready() -> None:
             wait_for(ports, lambda status: all(agent.learner == "connected" for agent in status.agents))
 
         with service("broker", settings):
-            return clocked(load, ports.experience, targets, ready)
+            return clocked(load, ports.experience, targets, ready, keys)
+
+
+def make_keys(settings: Settings) -> None:
+    """Make the keys of everybody who takes part."""
+    directory = KeyDirectory(Path(settings.keys or ""))
+    directory.init()
+    directory.add(KeyHolder(Role.OPERATOR, settings.operator))
+    directory.add(KeyHolder(Role.ACTOR, "actor-0"))
+    for agent in settings.agents:
+        directory.add(KeyHolder(Role.LEARNER, agent.name))
 
 
 def through_proxy(load: Load) -> float:
@@ -165,6 +198,7 @@ def clocked(
     endpoint: str,
     receivers: Sequence[tuple[Callable[..., None], tuple[object, ...]]],
     ready: Callable[[], None],
+    keys: PeerKeys | None = None,
 ) -> float:
     """Send the load to `endpoint` when `ready`, and return the transitions/s at the receivers."""
     clock = Clock(
@@ -178,7 +212,8 @@ def clocked(
         _spawn.Process(target=target, args=(clock, *arguments), daemon=True) for target, arguments in receivers
     ]
     senders = [
-        _spawn.Process(target=sender, args=(clock, load, endpoint, index), daemon=True) for index in range(SENDERS)
+        _spawn.Process(target=sender, args=(clock, load, endpoint, keys, index), daemon=True)
+        for index in range(SENDERS)
     ]
     with running([*takers, *senders]):
         ready()
@@ -210,7 +245,7 @@ def running(processes: Sequence[BaseProcess]) -> Iterator[None]:
 # What the processes do ----------------------------------------------------------------------------------
 
 
-def sender(clock: Clock, load: Load, endpoint: str, index: int) -> None:
+def sender(clock: Clock, load: Load, endpoint: str, keys: PeerKeys | None, index: int) -> None:
     """Push every SENDERS-th unit's messages, one for each agent."""
     messages = [
         [wire.encode(load.header(unit, agent)), bodies[unit % len(bodies)]]
@@ -219,7 +254,7 @@ def sender(clock: Clock, load: Load, endpoint: str, index: int) -> None:
     ]
     push = sockets.make(zmq.Context.instance(), zmq.PUSH, hwm=64)  # as an actor's link
     push.setsockopt(zmq.IMMEDIATE, 1)
-    push.connect(endpoint)
+    sockets.connect(push, endpoint, keys)
     push.poll(round(STUCK_S * 1000), zmq.POLLOUT)
     clock.start.wait()
     now_s = time.monotonic()

@@ -11,8 +11,10 @@ from pathlib import Path
 
 from benchmarks.scale import ROOT
 from common.errors import BrokerUnreachable
-from common.messages import Status
+from common.keys import KeyHolder
+from common.messages import Role, Status
 from common.ports import CHANNELS, Ports
+from common.security import reach
 from common.settings import Settings, to_toml
 from common.zmq_links import ZmqOperatorLink
 
@@ -35,8 +37,8 @@ def free_base_port() -> int:
 
 
 def ports_of(settings: Settings) -> Ports:
-    """Return the ports of the broker that `settings` speak of."""
-    return Ports(host=settings.broker, base_port=settings.base_port)
+    """Return the ports of the broker that `settings` speak of, as its operator reaches them."""
+    return reach(settings, KeyHolder(Role.OPERATOR, settings.operator))
 
 
 @contextmanager

@@ -5,8 +5,10 @@ from typing import Any
 import click
 
 from broker.service import serve
+from common.keys import BROKER
 from common.options import run, settings_from, settings_options
 from common.process import service
+from common.settings import Settings
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -18,8 +20,12 @@ def broker(games: tuple[str, ...], supervised: bool, **flags: Any) -> None:
 
     Example:  rookery-broker --settings rookery.toml --bind 0.0.0.0
     """
-    settings = settings_from(flags, games=games or None)
-    with service(settings, "broker", supervised=supervised) as process:
+
+    def read() -> Settings:
+        return settings_from(flags, games=games or None)
+
+    settings = read()
+    with service(settings, BROKER, supervised=supervised, reread=read) as process:
         serve(settings, process)
 
 

@@ -1,8 +1,17 @@
 """Naming what holds a run back, from the services' own figures."""
 
+from collections.abc import Sequence
+
 from broker.dispatcher import Dispatcher
-from broker.registry import Registry
+from broker.ledger import Ledger
+from broker.registry import Registry, Service
 from common.messages import Role
+from common.words import Unit
+
+LATE_S = 5.0
+"""What has been leased for so long, and is not in its actor's hands, is stuck on its way there or back."""
+MOST_NAMES = 5
+"""Services that are named; the others are counted."""
 
 
 def bottleneck(dispatcher: Dispatcher, registry: Registry, broker_share: float) -> str:
@@ -16,13 +25,16 @@ def bottleneck(dispatcher: Dispatcher, registry: Registry, broker_share: float) 
     away = [ledger.agent for ledger in dispatcher.ledgers.values() if ledger.session not in present]
     if away:
         return f"learner-bound: the learner of {', '.join(away)} is away"
-    if dispatcher.throttled:
-        slowest = min(dispatcher.ledgers.values(), key=lambda ledger: ledger.trained_units)
+    slowest = min(dispatcher.ledgers.values(), key=lambda ledger: ledger.trained_units)
+    if dispatcher.throttled and slowest.has(Unit(slowest.trained_units)):
         return f"learner-bound: {slowest.agent} has trained {slowest.trained_units} units, the window is full"
-    at_work = filter(registry.present, registry.of_role(Role.ACTOR))
+    at_work, gone = _actors(registry)
     actors = [service.actor for service in at_work if service.actor is not None]
     if not actors:
-        return "waiting: no actor is at work"
+        return "waiting: no actor is at work" + (f"; away: {_names(gone)}" if gone else "")
+    awaited = _awaited(dispatcher, registry, slowest)
+    if awaited:
+        return awaited
     if broker_share > 0.8:
         return f"broker-bound: its loop is busy {broker_share:.0%} of the time"
     if dispatcher.next_unit() is None and not any(actor.leases for actor in dispatcher.actors.values()):
@@ -34,3 +46,32 @@ def bottleneck(dispatcher: Dispatcher, registry: Registry, broker_share: float) 
     if engine > 0.5:
         return f"Stockfish-bound: engines are busy {engine:.0%} of the time"
     return f"actor-bound: replaying games; engines are busy {engine:.0%} of the time"
+
+
+def _actors(registry: Registry) -> tuple[list[Service], list[Service]]:
+    """Return the actors that are there, and those that are away."""
+    actors = registry.of_role(Role.ACTOR)
+    there = [actor for actor in actors if registry.present(actor)]
+    return there, [actor for actor in actors if not registry.present(actor)]
+
+
+def _awaited(dispatcher: Dispatcher, registry: Registry, slowest: Ledger) -> str:
+    """Say where the unit is that the slowest learner is to train next, if that is the trouble; else nothing."""
+    unit = Unit(slowest.trained_units)
+    holder = dispatcher.holder(slowest.agent, unit)
+    if holder is None or holder[1] < LATE_S:
+        return ""
+    name, age_s = holder
+    actor = registry.by_name[name]
+    waits = f"{slowest.agent} waits for unit {unit}, leased to {name} {age_s:.0f} s ago"
+    if not registry.present(actor):
+        return f"waiting: {waits}, which is away"
+    if unit not in actor.units:
+        return f"network-bound: {waits} and stuck on the way there or back"
+    return f"actor-bound: {waits}, and the window is full" if dispatcher.throttled else ""
+
+
+def _names(services: Sequence[Service]) -> str:
+    names = sorted(service.hello.name for service in services)
+    more = len(names) - MOST_NAMES
+    return ", ".join(names[:MOST_NAMES]) + (f" and {more} more" if more > 0 else "")

@@ -1,9 +1,12 @@
 """What a log collector does with records: numbers checked, one JSONL file with rotation, console lines.
 
-Pure but for the files it writes. Gaps in a source's numbers are counted and reported, never silent.
+Pure but for the files it writes. Gaps in a source's numbers are counted and reported, never silent. What it keeps
+in memory is bounded, whatever sources there are and however they count. While the disk is full or fails, records
+wait there, so many and no more; what there is no room for counts as missing.
 """
 
 import os
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,9 +14,23 @@ import msgspec
 
 from common.intervals import IntervalSet
 from common.messages import LogRecord
+from common.whole_file import append_whole
 
 ROTATE_BYTES = 64 * 1024 * 1024
 KEEP_FILES = 8
+WAITING_BYTES = 8 * 1024 * 1024
+"""Lines that may wait in memory for a disk that takes none."""
+WRITE_BYTES = 256 * 1024
+"""Lines are written once there are so many, and at each flush."""
+MAX_SOURCES = 10_000
+"""Sources whose numbers are followed; of more, the one heard of first is forgotten."""
+MAX_GAPS = 100
+"""Gaps of one source that late records can still fill."""
+MAX_PLAIN_FILES = 500
+"""Services with a plain file of their own; the others share OTHERS."""
+OTHERS = "other-services"
+MAX_MISSING = 2**53
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
 
 
 class Written(msgspec.Struct):
@@ -24,21 +41,33 @@ class Written(msgspec.Struct):
 
 
 class Sequence:
-    """Numbers of one source that have come; memory grows with its gaps."""
+    """Numbers of one source that have come; the oldest gaps are given up for lost when there are too many."""
 
     def __init__(self) -> None:
         self._seen = IntervalSet()
+        """Numbers that have come, and those given up."""
         self._end = 0
+        self._given_up = 0
 
     @property
     def missing(self) -> int:
         """How many numbers have been passed over."""
-        return self._end - self._seen.count
+        return self._end - self._seen.count + self._given_up
 
     def take(self, number: int) -> bool:
-        """Note a number; return False for one that came before."""
+        """Note a number; return False for one that came before, or too late."""
         self._end = max(self._end, number + 1)
-        return self._seen.add(number)
+        new = self._seen.add(number)
+        if self._seen.intervals > 2 * MAX_GAPS:
+            self._give_up_oldest()
+        return new
+
+    def _give_up_oldest(self) -> None:
+        intervals = list(self._seen)
+        later = intervals[-MAX_GAPS:]
+        first = later[0][0]
+        self._given_up += first - sum(last + 1 - begin for begin, last in intervals[:-MAX_GAPS])
+        self._seen = IntervalSet([(0, first - 1), *later])
 
     def begin_at(self, number: int) -> None:
         """Take the numbers before this one for seen."""
@@ -59,54 +88,86 @@ class Collector:
         self._file = RotatingFile(directory / "rookery.jsonl")
         self._plain: dict[str, RotatingFile] = {}
         self._sequences = _sequences_in(self._file.files())
+        self._missing_of_forgotten = 0
         self.records = 0
         self.duplicates = 0
+        self.dropped = 0
+        """Records that there was no room for, on the disk or in memory; they are missing, too."""
 
     @property
     def missing(self) -> int:
         """Records whose numbers have been passed over, of all sources."""
-        return sum(sequence.missing for sequence in self._sequences.values())
+        missing = sum(sequence.missing for sequence in self._sequences.values())
+        return min(MAX_MISSING, self._missing_of_forgotten + missing)
 
     def missing_by_source(self) -> dict[str, int]:
         """Return the number of missing records for each source that misses any."""
         return {source: sequence.missing for source, sequence in self._sequences.items() if sequence.missing}
 
     def take(self, record: LogRecord) -> bool:
-        """Write a record; False for one that was written before."""
-        if not self._sequences.setdefault(record.source, Sequence()).take(record.number):
+        """Write a record; False for one that was written before, or that there is no room for."""
+        if self._file.waiting_bytes >= WAITING_BYTES:
+            self.dropped += 1
+            return False
+        if not self._sequence(record.source).take(record.number):
             self.duplicates += 1
             return False
         self.records += 1
         self._file.write(to_json(record))
         if self._per_service:
-            service = record.source.rsplit(".", 1)[0]
-            if service not in self._plain:
-                self._plain[service] = RotatingFile(self._directory / f"{_file_name(service)}.log")
-            self._plain[service].write(to_line(record))
+            with suppress(OSError):  # no room for a new file: the line is in the other one
+                self._plain_file(record.source.rsplit(".", 1)[0]).write(to_line(record))
         return True
 
+    def _sequence(self, source: str) -> Sequence:
+        found = self._sequences.get(source)
+        if found is None:
+            if len(self._sequences) >= MAX_SOURCES:
+                self._missing_of_forgotten += self._sequences.pop(next(iter(self._sequences))).missing
+            found = self._sequences[source] = Sequence()
+        return found
+
+    def _plain_file(self, service: str) -> "RotatingFile":
+        if service not in self._plain and len(self._plain) >= MAX_PLAIN_FILES:
+            service = OTHERS
+        if service not in self._plain:
+            self._plain[service] = RotatingFile(self._directory / f"{_file_name(service)}.log")
+        return self._plain[service]
+
     def flush(self) -> None:
-        """Write through to the files."""
+        """Write through to the files; raises OSError, with what could not be written kept for the next time."""
+        failure: OSError | None = None
         for file in (self._file, *self._plain.values()):
-            file.flush()
+            try:
+                file.flush()
+            except OSError as error:
+                failure = error
+        if failure is not None:
+            raise failure
 
     def close(self) -> None:
-        """Close the files."""
-        for file in (self._file, *self._plain.values()):
-            file.close()
+        """Write through, sync and close; raises OSError where that fails, with all files closed."""
+        with ExitStack() as stack:
+            for file in (self._file, *self._plain.values()):
+                stack.callback(file.close)
 
 
 class RotatingFile:
-    """A text file that is renamed to `.1`, `.2`, … when it has grown to `ROTATE_BYTES`."""
+    """A text file that is renamed to `.1`, `.2`, … when it has grown to `ROTATE_BYTES`.
+
+    Invariants: a line is written whole or not at all; lines that can't be written wait, WAITING_BYTES of them.
+    """
 
     def __init__(self, path: Path) -> None:
+        """Open the file, made where it is missing; raises OSError when it can't be written."""
         path.parent.mkdir(parents=True, exist_ok=True)
         self._path = path
-        self._file = path.open("a+b")
-        if self._file.tell():
-            self._file.seek(-1, os.SEEK_END)
-            if self._file.read(1) != b"\n":  # cut off when the process died
-                self._file.write(b"\n")
+        self._waiting: list[bytes] = []
+        self.waiting_bytes = 0
+        self._file = _open(path)
+        self._size = os.fstat(self._file).st_size
+        if self._size and os.pread(self._file, 1, self._size - 1) != b"\n":  # cut off when the process died
+            self._add(b"\n")
 
     def files(self) -> list[Path]:
         """Return the files that there are, the oldest first, the one that is written to last."""
@@ -114,33 +175,54 @@ class RotatingFile:
         return [path for path in older if path.exists()] + [self._path]
 
     def write(self, line: str) -> None:
-        """Append a line."""
-        self._file.write(line.encode() + b"\n")
-        if self._file.tell() >= ROTATE_BYTES:
+        """Append a line, with a flush or before; one that there is no more room for is left out."""
+        if self.waiting_bytes < WAITING_BYTES:
+            self._add(line.encode() + b"\n")
+        if self._size + self.waiting_bytes >= ROTATE_BYTES or self.waiting_bytes >= WRITE_BYTES:
+            with suppress(OSError):  # the next flush says so
+                self.flush()
+
+    def flush(self) -> None:
+        """Hand what was written to the operating system; raises OSError, with the lines kept, where it fails."""
+        content = b"".join(self._waiting)
+        append_whole(self._file, content)
+        self._size += len(content)
+        self._waiting.clear()
+        self.waiting_bytes = 0
+        if self._size >= ROTATE_BYTES:
             self._rotate()
 
+    def close(self) -> None:
+        """Flush, sync and close; more than once does nothing. Raises OSError where that fails: closed it is."""
+        if self._file < 0:
+            return
+        try:
+            self.flush()
+            os.fsync(self._file)
+        finally:
+            os.close(self._file)
+            self._file = -1
+
+    def _add(self, content: bytes) -> None:
+        self._waiting.append(content)
+        self.waiting_bytes += len(content)
+
     def _rotate(self) -> None:
-        self._file.close()
-        for number in range(KEEP_FILES - 1, 0, -1):
-            if self._numbered(number).exists():
-                self._numbered(number).replace(self._numbered(number + 1))
-        self._path.replace(self._numbered(1))
-        self._file = self._path.open("a+b")
+        if self._path.exists():  # else it was renamed, and then there was no room for the next one
+            for number in range(KEEP_FILES - 1, 0, -1):
+                if self._numbered(number).exists():
+                    self._numbered(number).replace(self._numbered(number + 1))
+            self._path.replace(self._numbered(1))
+        new = _open(self._path)
+        os.close(self._file)
+        self._file, self._size = new, 0
 
     def _numbered(self, number: int) -> Path:
         return self._path.with_name(f"{self._path.name}.{number}")
 
-    def flush(self) -> None:
-        """Hand what was written to the operating system."""
-        self._file.flush()
 
-    def close(self) -> None:
-        """Flush, sync and close; more than once does nothing."""
-        if self._file.closed:
-            return
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
+def _open(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
 
 
 def _sequences_in(files: list[Path]) -> dict[str, Sequence]:
@@ -152,7 +234,7 @@ def _sequences_in(files: list[Path]) -> dict[str, Sequence]:
             for line in lines:
                 try:
                     written = decoder.decode(line)
-                except msgspec.DecodeError:
+                except (msgspec.DecodeError, UnicodeDecodeError):
                     continue  # cut off
                 sequences.setdefault(written.source, Sequence()).take(written.number)
                 firsts[written.source] = min(written.number, firsts.get(written.source, written.number))
@@ -182,10 +264,10 @@ def to_json(record: LogRecord) -> str:
 
 
 def to_line(record: LogRecord) -> str:
-    """Return a record as a line for people."""
+    """Return a record as one line for people; what would break it or move a cursor is spelled out."""
     fields = "".join(f" {key}={value}" for key, value in record.fields.items())
     service = record.source.rsplit(".", 1)[0]
-    return f"{_time(record)} {record.level:<7} {service}: {record.event}{fields}"
+    return f"{_time(record)} {record.level:<7} {service}: {record.event}{fields}".translate(_CONTROLS)
 
 
 def _time(record: LogRecord) -> str:

@@ -9,9 +9,10 @@ from rich.console import Console
 
 from broker.status_view import render
 from common.errors import OperatorError
-from common.messages import Action
+from common.keys import KeyHolder
+from common.messages import Action, Role
 from common.options import settings_from, settings_options
-from common.ports import Ports
+from common.security import reach
 from common.zmq_links import ZmqOperatorLink
 
 HELP = {"help_option_names": ["-h", "--help"]}
@@ -19,7 +20,7 @@ HELP = {"help_option_names": ["-h", "--help"]}
 
 def _link(flags: dict[str, Any]) -> ZmqOperatorLink:
     settings = settings_from(flags)
-    return ZmqOperatorLink(Ports(host=settings.broker, base_port=settings.base_port))
+    return ZmqOperatorLink(reach(settings, KeyHolder(Role.OPERATOR, settings.operator)))
 
 
 @click.command(context_settings=HELP)

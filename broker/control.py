@@ -15,6 +15,7 @@ from broker.weights import LatestWeights
 from common import wire
 from common.errors import MessageError
 from common.intervals import IntervalSet
+from common.keys import KeyHolder
 from common.messages import (
     Action,
     CollectorReport,
@@ -68,15 +69,19 @@ class Control:
         identity: dict[str, str],
         session: str,
         reply: Reply,
+        send_weights: Callable[[str, list[bytes]], None],
         drop: Callable[[str, str], None],
         status: Callable[[], Status],
     ) -> None:
         self._dispatcher, self._registry, self._feed, self._weights = dispatcher, registry, feed, weights
         self._identity, self._session = identity, session
-        self._reply, self._drop, self._status = reply, drop, status
+        self._reply, self._send_weights, self._drop, self._status = reply, send_weights, drop, status
 
-    def handle(self, frames: list[bytes]) -> None:
-        """Take a message: the sender's routing id, and its envelope."""
+    def handle(self, frames: list[bytes], sender: KeyHolder | None = None) -> None:
+        """Take a message: the sender's routing id, and its envelope. `sender` is whose key it came in under.
+
+        None is a sender without a key, where none are asked for: it is believed what it says of itself.
+        """
         if len(frames) != 2:
             raise MessageError("control frames: not two")
         session = frames[0].decode("latin-1")
@@ -89,12 +94,14 @@ class Control:
             case Hello():
                 if message.session != session:
                     raise MessageError("hello: session is not the sender's")
-                self._on_hello(message)
+                self._on_hello(message, sender)
                 return
             case StatusRequest():
                 self._reply(frames[0], wire.encode(self._status()))
                 return
             case Command():
+                if sender is not None and sender.role is not Role.OPERATOR:
+                    raise MessageError(f"only operators give orders: {message.action.value} from {sender}")
                 self._reply(frames[0], wire.encode(self._on_command(message)))
                 return
         service = self._registry.heard(session)
@@ -104,6 +111,8 @@ class Control:
             elif not isinstance(message, Goodbye):
                 self._reply(frames[0], wire.encode(Unknown()))
             return
+        if sender is not None and not _is(sender, service.hello):
+            raise MessageError(f"session of another service: {service.hello.name} from {sender}")
         before = service.progress
         if service.hello.role is Role.ACTOR:
             self._on_actor(service, message)
@@ -142,14 +151,17 @@ class Control:
 
     # Hello ---------------------------------------------------------------------------------------
 
-    def _on_hello(self, hello: Hello) -> None:
+    def _on_hello(self, hello: Hello, sender: KeyHolder | None) -> None:
         reason = self._refusal(hello)
+        if sender is not None and not _is(sender, hello):
+            reason = f"this key is that of {sender}, not of the {hello.role.value} {hello.name}: use its own key"
         if reason:
             log.warning("refused", extra={"service": hello.name, "host": hello.host, "reason": reason})
             self._refuse(hello.session.encode(), reason)
             return
         stored = _intervals_of(hello)
         order = self._make_room(hello)
+        is_new = self._registry.of_session(hello.session) is None
         service = self._registry.join(hello)
         if hello.role is Role.ACTOR:
             service.order = service.order or order
@@ -161,7 +173,8 @@ class Control:
             )
             if lost:
                 log.warning("store has shrunk", extra={"agent": hello.agent, "units_lost": lost})
-        log.info("service joined", extra={"service": hello.name, "role": hello.role.value, "host": hello.host})
+        if is_new:
+            log.info("service joined", extra={"service": hello.name, "role": hello.role.value, "host": hello.host})
         self.send(hello.session, Welcome(broker=self._session, agents=list(self._dispatcher.ledgers)))
         if hello.role is Role.LEARNER and self._feed.units_total is not None:
             self.send(hello.session, self.totals())
@@ -172,29 +185,35 @@ class Control:
         A paused actor that was started anew stays paused; a drained one begins afresh.
         """
         before = self._registry.of_session(hello.session)
-        if before is not None and (before.hello.name, before.hello.agent) != (hello.name, hello.agent):
+        if before is not None and _who(before.hello) != _who(hello):
             self.lost(before, "goes by another name")
         named = self._registry.by_name.get(hello.name)
-        ledger = self._dispatcher.ledgers.get(AgentName(hello.agent or ""))
-        trains = self._registry.of_session(ledger.session) if ledger is not None and ledger.session else None
         reason = f"{hello.name} was started anew on {hello.host} (pid {hello.pid}); the newer one goes on"
-        for old in (named, trains):
-            if old is not None and old.hello.session != hello.session:
-                self.lost(old, "replaced")
-                self._registry.note_replaced(old.hello.session, reason)
-                self._refuse(old.hello.session.encode(), reason)
+        for other in self._others(hello):
+            self.lost(other, "replaced")
+            if other.hello.started_ns <= hello.started_ns:  # else it has been silent, and goes on once it speaks
+                self._registry.note_replaced(other.hello.session, reason)
+                self._refuse(other.hello.session.encode(), reason)
         return "paused" if named is not None and named.order == "paused" else ""
+
+    def _others(self, hello: Hello) -> list[Service]:
+        """Return the services that have the name, or train the agent, of the one that says hello."""
+        others = [self._registry.by_name.get(hello.name)]
+        ledger = self._dispatcher.ledgers.get(AgentName(hello.agent or ""))
+        if hello.role is Role.LEARNER and ledger is not None and ledger.session is not None:
+            trains = self._registry.of_session(ledger.session)
+            others += [trains] if trains is not others[0] else []
+        return [other for other in others if other is not None and other.hello.session != hello.session]
 
     def _refusal(self, hello: Hello) -> str:
         if hello.session in self._registry.replaced:
             return self._registry.replaced[hello.session]
-        named = self._registry.by_name.get(hello.name)
-        if named is not None and self._registry.present(named):
-            where = f"on {named.hello.host} (pid {named.hello.pid})"
-            if named.hello.role is not hello.role:
-                return f"the name {hello.name} is taken by the {named.hello.role} {where}"
-            if named.hello.started_ns > hello.started_ns:  # word of a process that has died since
-                return f"{hello.name} was started later {where}; that one goes on"
+        for other in filter(self._registry.present, self._others(hello)):
+            where = f"on {other.hello.host} (pid {other.hello.pid})"
+            if other.hello.role is not hello.role:
+                return f"the name {hello.name} is taken by the {other.hello.role} {where}"
+            if other.hello.started_ns > hello.started_ns:  # word of a process that has died since
+                return f"{other.hello.name} was started later {where}; that one goes on"
         if hello.role is Role.LEARNER and hello.agent not in self._dispatcher.ledgers:
             known = ", ".join(self._dispatcher.ledgers)
             return f"no agent is called {hello.agent!r}; this broker has: {known}"
@@ -217,9 +236,9 @@ class Control:
             case Release():
                 self._dispatcher.released(name, map(Unit, message.units))
             case WeightsRequest():
-                frames = self._weights.newer_than(message.agent, message.newer_than)
+                frames = self._weights.newer_than(message.agent, message.session, message.newer_than)
                 if frames is not None:
-                    self._reply(service.hello.session.encode(), *frames)
+                    self._send_weights(service.hello.session, frames)
             case Goodbye():
                 pass
             case _:
@@ -251,7 +270,7 @@ class Control:
         total = self._dispatcher.units_total
         if total is not None and report.trained_units >= total and not report.finished:
             self.send(session, self.totals())
-        if before is not None and before.version == report.version > self._weights.version(agent):
+        if before is not None and before.version == report.version > self._weights.version(agent, session):
             self.send(session, PublishAgain())
         if ledger.session == session and ledger.stored.count != report.totals.units:
             self.send(session, Unknown())  # an acknowledgement was lost: its hello tells all
@@ -270,6 +289,16 @@ class Control:
             actor.order = {Action.PAUSE: "paused", Action.DRAIN: "draining"}.get(action, "")
             self._dispatcher.accept(actor.hello.name, accepting=action is Action.RESUME)
         return self.send(actor.hello.session, Order(action=action))
+
+
+def _is(sender: KeyHolder, hello: Hello) -> bool:
+    """Whether a service that says hello is who its key says."""
+    agent = sender.name if sender.role is Role.LEARNER else None
+    return (hello.role, hello.name, hello.agent) == (sender.role, sender.service, agent)
+
+
+def _who(hello: Hello) -> tuple[Role, str, str | None]:
+    return hello.role, hello.name, hello.agent
 
 
 def _intervals_of(hello: Hello) -> IntervalSet:

@@ -20,7 +20,9 @@ class LeaseState:
     """A unit in an actor's hands, for the agents whose batches have not come yet."""
 
     agents: set[AgentName]
+    begun_s: float
     deadline_s: float
+    """It runs out then, unless the actor makes progress before."""
 
 
 @dataclass(slots=True)
@@ -35,6 +37,13 @@ class ActorState:
     accepting: bool = True
     """False while paused or draining."""
     leases: dict[Unit, LeaseState] = field(default_factory=dict)
+    overdue: set[Unit] = field(default_factory=set)
+    """Units that it was late with and, for all we know, still has in hand: they take up its room."""
+
+    @property
+    def has_room(self) -> bool:
+        """Whether it is to have another unit."""
+        return self.accepting and len(self.leases) + len(self.overdue) < self.capacity
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +55,10 @@ class Grant:
     agents: tuple[AgentName, ...]
 
 
+STRAGGLER_TIMEOUTS = 10
+"""Lease timeouts after which a unit is given to an actor that has nothing else to do, progress or not."""
+
+
 class Dispatcher:
     """Leases units to actors so that every agent's learner gets each unit's batch.
 
@@ -53,7 +66,9 @@ class Dispatcher:
     - A unit is leased only for agents that neither have it, nor have it held here, nor under another lease.
     - No unit at or past `window_end` is leased: memory here and in the learners is bounded by it.
     - Nothing is leased until every agent's learner has said what it has.
-    - A lease lives on only while its actor makes progress and still has the unit in hand.
+    - A lease lives on only while its actor makes progress and still has the unit in hand. One that others wait
+      for does not live on for ever.
+    - An actor gets no unit beyond its capacity, counting those that it was late with until it lets go of them.
     """
 
     def __init__(
@@ -69,7 +84,7 @@ class Dispatcher:
         self.actors: dict[str, ActorState] = {}
         self.units_total: int | None = None
         self._ahead = max_units_ahead
-        self._trained_and_ahead = 0
+        self._done_and_ahead = 0
         """End of the window, were there no end to the units; 0 until every learner has said what it has."""
         self._lease_timeout_s = lease_timeout_s
         self._redeliver_after_s = redeliver_after_s
@@ -117,6 +132,7 @@ class Dispatcher:
             ledger.acknowledge(units, totals)
             for stored in units:
                 self._settle(Unit(stored.unit), agent)
+            self._move_window()
 
     def declined(self, agent: AgentName, session: str, unit: Unit) -> bool:
         """Forget a batch that a learner can't use, and lease its unit again; False if it is not held."""
@@ -162,17 +178,16 @@ class Dispatcher:
     def expects(self, header: BatchHeader) -> bool:
         """Whether the batch is for an agent of this run and a unit that can have been leased.
 
-        By this broker, that is, or by one before it. A unit past the window, as there are when a learner
-        came back with less training, is taken while the agent holds less than a window's worth; while a
-        learner is still to say what it has, up to a window's worth is kept for its agent unseen.
+        By this broker, that is, or by one before it: while a learner is still to say what it has, anything goes.
+        Never is more than a window's worth held for an agent, not even when its learner came back with less, and
+        what was leased before lies past the window.
         """
         ledger, unit = self.ledgers.get(AgentName(header.agent)), header.unit
         if ledger is None or (self.units_total is not None and unit >= self.units_total):
             return False
-        if unit < self._trained_and_ahead:
-            return True
-        leased = unit < self._cursor or unit in self._holders
-        return len(ledger.held) < self._ahead and (leased or not self._trained_and_ahead)
+        leased = unit < max(self._done_and_ahead, self._cursor) or unit in self._holders
+        room = len(ledger.held) < self._ahead or ledger.has(Unit(unit))
+        return room and (leased or not self._done_and_ahead)
 
     # Actors --------------------------------------------------------------------------------------
 
@@ -210,47 +225,63 @@ class Dispatcher:
     def renewed(self, name: str, units: Iterable[Unit], positions: int) -> None:
         """Extend the leases that the actor has in hand, if it has made progress since the last time."""
         actor = self.actors[name]
+        in_hand = set(units)
         if positions > actor.positions:
             deadline_s = self._clock() + self._lease_timeout_s
-            for unit in units:
-                if unit in actor.leases:
-                    actor.leases[unit].deadline_s = deadline_s
+            for unit in in_hand & actor.leases.keys():
+                actor.leases[unit].deadline_s = deadline_s
         actor.positions = positions
+        if actor.overdue:
+            actor.overdue &= in_hand
+            self._take_turn(name)
 
     def released(self, name: str, units: Iterable[Unit]) -> None:
         """Give back units that an actor will not finish."""
+        actor = self.actors[name]
         for unit in units:
-            if unit in self.actors[name].leases:
+            actor.overdue.discard(unit)
+            if unit in actor.leases:
                 self._end(name, unit)
                 self._give_back(unit)
+        self._take_turn(name)
 
     def expire(self) -> list[tuple[str, Unit]]:
-        """End every lease whose time has run out; return (actor, unit) of each."""
+        """End every lease whose time has run out; return (actor, unit) of each.
+
+        The actor may work on: whichever batch of the unit comes first is taken.
+        """
         now_s = self._clock()
+        stragglers_s = now_s - STRAGGLER_TIMEOUTS * self._lease_timeout_s
         expired = [
             (name, unit)
             for name, actor in self.actors.items()
             for unit, lease in actor.leases.items()
-            if lease.deadline_s <= now_s
+            if lease.deadline_s <= now_s or (lease.begun_s <= stragglers_s and self._others_wait_for(name))
         ]
         for name, unit in expired:
-            self.actors[name].capacity = 0  # no more for it until it speaks again
+            actor = self.actors[name]
+            actor.capacity = 0  # no more for it until it speaks again
+            actor.overdue.add(unit)
             self._end(name, unit)
             self._give_back(unit)
         return expired
+
+    def _others_wait_for(self, name: str) -> bool:
+        """Whether there is nothing to lease to actors that want a unit, others than this one."""
+        return any(other != name for other in self._turns) and self.next_unit() is None
 
     # Leasing -------------------------------------------------------------------------------------
 
     @property
     def window_end(self) -> int:
         """First unit that may not be leased yet."""
-        end = self._trained_and_ahead
+        end = self._done_and_ahead
         return end if self.units_total is None else min(end, self.units_total)
 
     def _move_window(self) -> None:
         ledgers = self.ledgers.values()
-        trained = min(ledger.trained_units for ledger in ledgers)
-        self._trained_and_ahead = trained + self._ahead if all(ledger.known for ledger in ledgers) else 0
+        done = min(ledger.done_units for ledger in ledgers)
+        self._done_and_ahead = done + self._ahead if all(ledger.known for ledger in ledgers) else 0
 
     @property
     def throttled(self) -> bool:
@@ -260,9 +291,9 @@ class Dispatcher:
 
     @property
     def finished(self) -> bool:
-        """Whether every agent is trained on every unit."""
+        """Whether every agent has every unit and is trained on it."""
         total = self.units_total
-        return total is not None and all(ledger.trained_units >= total for ledger in self.ledgers.values())
+        return total is not None and all(ledger.done_units >= total for ledger in self.ledgers.values())
 
     def next_unit(self) -> Unit | None:
         """Return the smallest unit that some agent misses and that may be leased now, without taking it."""
@@ -308,6 +339,15 @@ class Dispatcher:
         """Return how many units are under lease for an agent."""
         return sum(agent in lease.agents for actor in self.actors.values() for lease in actor.leases.values())
 
+    def holder(self, agent: AgentName, unit: Unit) -> tuple[str, float] | None:
+        """Return which actor has the unit under lease for an agent, and for how many seconds; None for nobody."""
+        now_s = self._clock()
+        for name in self._holders.get(unit, ()):
+            lease = self.actors[name].leases[unit]
+            if agent in lease.agents:
+                return name, now_s - lease.begun_s
+        return None
+
     def _adopt(self, name: str, unit: Unit) -> None:
         agents = self.missing(unit)
         if agents:
@@ -315,9 +355,11 @@ class Dispatcher:
 
     def _begin(self, name: str, unit: Unit, agents: Iterable[AgentName]) -> None:
         # The actor may hold the unit for other agents already.
-        lease = self.actors[name].leases.setdefault(unit, LeaseState(agents=set(), deadline_s=0.0))
+        actor, now_s = self.actors[name], self._clock()
+        actor.overdue.discard(unit)
+        lease = actor.leases.setdefault(unit, LeaseState(agents=set(), begun_s=now_s, deadline_s=0.0))
         lease.agents.update(agents)
-        lease.deadline_s = self._clock() + self._lease_timeout_s
+        lease.deadline_s = now_s + self._lease_timeout_s
         self._holders.setdefault(unit, set()).add(name)
 
     def _end(self, name: str, unit: Unit) -> None:
@@ -336,8 +378,7 @@ class Dispatcher:
                 self._end(name, unit)
 
     def _take_turn(self, name: str) -> None:
-        actor = self.actors[name]
-        if actor.accepting and len(actor.leases) < actor.capacity:
+        if self.actors[name].has_room:
             self._turns.setdefault(name)
         else:
             self._turns.pop(name, None)

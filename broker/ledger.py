@@ -72,6 +72,11 @@ class Ledger:
             and (not comparable or totals.transitions == self.transitions_stored)
         )
 
+    @property
+    def done_units(self) -> int:
+        """Units 0 to this one (excluded) are stored and trained; a store that has lost units needs them again."""
+        return min(self.trained_units, self.stored.first_missing())
+
     def has(self, unit: Unit) -> bool:
         """Whether the unit is stored, or held here on its way to be."""
         return unit in self.held or unit in self.stored

@@ -7,6 +7,8 @@ from common.messages import ActorReport, CollectorReport, Hello, LearnerReport, 
 
 AWAY_AFTER_S = 10.0
 FORGOTTEN_AFTER_S = 3600.0
+STRANGER_FORGOTTEN_AFTER_S = 60.0
+"""The same for one that has never said more than hello: nobody misses it."""
 MAX_REPLACED = 1000
 """Sessions remembered as replaced by a newer one."""
 
@@ -24,6 +26,12 @@ class Service:
     learner: LearnerReport | None = None
     collector: CollectorReport | None = None
     units: list[int] = field(default_factory=list)
+
+    @property
+    def patience_s(self) -> float:
+        """How long it may be silent before it is forgotten."""
+        reported = self.actor or self.learner or self.collector or self.order
+        return FORGOTTEN_AFTER_S if reported else STRANGER_FORGOTTEN_AFTER_S
 
     @property
     def progress(self) -> int:
@@ -68,8 +76,8 @@ class Registry:
 
     def long_gone(self) -> list[Service]:
         """Return the services that have not spoken for so long that they are to be forgotten."""
-        before_s = self._clock() - FORGOTTEN_AFTER_S
-        return [service for service in self.by_name.values() if service.seen_s < before_s]
+        now_s = self._clock()
+        return [service for service in self.by_name.values() if now_s - service.seen_s > service.patience_s]
 
     def of_session(self, session: str) -> Service | None:
         """Return the service of a session."""

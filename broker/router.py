@@ -17,22 +17,41 @@ from broker.bottleneck import bottleneck
 from broker.control import Control
 from broker.dispatcher import Dispatcher
 from broker.feed import UnitFeed
+from broker.gate import Gate
 from broker.registry import Registry
 from broker.weights import LatestWeights
 from common import sockets, wire
-from common.errors import MessageError
-from common.messages import AgentStatus, Credit, Lease, Role, Status, WeightsHeader
+from common.errors import MessageError, OperatorError
+from common.keys import BrokerKeys, KeyHolder
+from common.messages import AgentStatus, Credit, Lease, LogRecord, Role, Status, WeightsHeader
 from common.ports import CHANNELS, Ports
+from common.weights_check import check_weights
 from common.words import AgentName, Unit
-from common.zmq_links import MAX_DRAINED, pack_games
+from common.zmq_links import MAX_DRAINED, own_topic, pack_games
 
 log = getLogger(__name__)
 
 MAX_BATCH_BYTES = 64 * 1024 * 1024
+SMALL_BODY_BYTES = 64 * 1024
+"""Up to this size copying costs less than it saves."""
 MAX_REASONS = 100
 """Reasons under which dropped messages are counted; further ones are counted together."""
 TICK_S = 0.5
 POLL_S = 0.05
+REOPEN_S = 5.0
+"""How long the ports may take to be free again after they were closed."""
+HWM = {
+    "control": 1000, "experience": 64, "delivery": 256, "weights_in": sockets.WEIGHTS_HWM,
+    "weights_out": sockets.WEIGHTS_HWM, "logs_in": 100_000, "logs_out": 100_000,
+}  # fmt: skip
+KINDS = {
+    "control": zmq.ROUTER, "experience": zmq.PULL, "delivery": zmq.ROUTER, "weights_in": zmq.SUB,
+    "weights_out": zmq.PUB, "logs_in": zmq.XSUB, "logs_out": zmq.XPUB,
+}  # fmt: skip
+MAX_FRAME_BYTES = {"experience": MAX_BATCH_BYTES, "weights_in": wire.MAX_BODY_BYTES}
+"""By channel, of what comes in; elsewhere only envelopes do. Who sends larger ones is cut off."""
+
+Handle = Callable[[list[Any], KeyHolder | None], Any]
 
 
 class Router:
@@ -50,17 +69,22 @@ class Router:
         identity: dict[str, str],
         session: str,
         software: str,
+        keys: BrokerKeys | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._ports, self._dispatcher, self._feed = ports, dispatcher, feed
         self._session, self._software = session, software
+        self._gate = Gate(keys) if keys is not None else None
+        """None where everybody is let in, in the clear."""
         self._clock = clock
         self.registry = Registry(clock)
         self.dropped: Counter[str] = Counter()
+        self._sockets: dict[str, zmq.Socket[bytes]] = {}
         self._weights = LatestWeights()
         self._control_desk = Control(
             dispatcher=dispatcher, registry=self.registry, feed=feed, weights=self._weights, identity=identity,
-            session=session, reply=self._reply, drop=self._drop, status=self.status,
+            session=session, reply=self._reply, send_weights=self._send_weights, drop=self._drop,
+            status=self.status,
         )  # fmt: skip
         self._games: dict[Unit, bytes] = {}
         """Games of the units that some agent is still to get, as a lease carries them: read once, however often
@@ -71,42 +95,71 @@ class Router:
         self._process = psutil.Process()
 
     def __enter__(self) -> "Router":
-        context: sockets.Context = zmq.Context.instance()
-        self._control = sockets.make(context, zmq.ROUTER)
-        self._control.setsockopt(zmq.ROUTER_MANDATORY, 1)
-        self._control.setsockopt(zmq.ROUTER_HANDOVER, 1)
-        self._experience = sockets.make(context, zmq.PULL, hwm=64)
-        self._delivery = sockets.make(context, zmq.ROUTER, hwm=256)
-        self._delivery.setsockopt(zmq.ROUTER_MANDATORY, 1)
-        self._delivery.setsockopt(zmq.ROUTER_HANDOVER, 1)
-        self._weights_in = sockets.make(context, zmq.SUB, hwm=sockets.WEIGHTS_HWM)
-        self._weights_in.setsockopt(zmq.SUBSCRIBE, b"")
-        self._weights_out = sockets.make(context, zmq.PUB, hwm=sockets.WEIGHTS_HWM)
-        self._logs_in = sockets.make(context, zmq.XSUB, hwm=100_000)
-        self._logs_out = sockets.make(context, zmq.XPUB, hwm=100_000)
         try:
-            for channel in CHANNELS:
-                sockets.bind(getattr(self, f"_{channel}"), getattr(self._ports, channel))
+            if self._gate is not None:
+                self._gate.open()
+            self._open()
         except BaseException:
             self.__exit__(None, None, None)
             raise
-        self._readers: dict[Any, tuple[Callable[[Any], list[Any]], Callable[[list[Any]], Any]]] = {
-            self._control: (_bytes_of, self._control_desk.handle),
-            self._experience: (sockets.receive, self._on_batch),
-            self._delivery: (_bytes_of, self._on_credit),
-            self._weights_in: (_bytes_of, self._on_weights),
-            self._logs_in: (_bytes_of, self._logs_out.send_multipart),
-            self._logs_out: (_bytes_of, self._on_subscription),
-        }
-        """How each socket's messages are taken in, and what takes them."""
-        self._poller = zmq.Poller()
-        for reader in self._readers:
-            self._poller.register(reader, zmq.POLLIN)
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self._close()
+        if self._gate is not None:
+            self._gate.close()
+
+    def _open(self) -> None:
+        """Bind all channels, guarded where there are keys."""
+        made = self._sockets = {}
         for channel in CHANNELS:
-            getattr(self, f"_{channel}").close(linger=sockets.LINGER_MS)
+            limit = MAX_FRAME_BYTES.get(channel, wire.MAX_ENVELOPE_BYTES)
+            made[channel] = sockets.make(
+                zmq.Context.instance(), KINDS[channel], hwm=HWM[channel], max_frame_bytes=limit
+            )
+            if KINDS[channel] == zmq.ROUTER:
+                made[channel].setsockopt(zmq.ROUTER_MANDATORY, 1)
+                made[channel].setsockopt(zmq.ROUTER_HANDOVER, 1)
+            if self._gate is not None:
+                self._gate.guard(made[channel], channel)
+            sockets.bind(made[channel], getattr(self._ports, channel))
+        made["weights_in"].setsockopt(zmq.SUBSCRIBE, b"")
+        self._readers: dict[Any, tuple[bool, Handle]] = {
+            made["control"]: (False, self._control_desk.handle),
+            made["experience"]: (True, self._on_batch),
+            made["delivery"]: (False, self._on_credit),
+            made["weights_in"]: (False, self._on_weights),
+            made["logs_in"]: (False, self._on_log),
+            made["logs_out"]: (False, self._on_subscription),
+        }
+        """What takes each socket's messages, and whether as frames that still lie in ZeroMQ's memory."""
+        self._poller = zmq.Poller()
+        for reader in self._readers:
+            self._poller.register(reader, zmq.POLLIN)
+        if self._gate is not None:
+            self._poller.register(self._gate.socket, zmq.POLLIN)
+
+    def _close(self) -> None:
+        for socket in self._sockets.values():
+            socket.close(linger=sockets.LINGER_MS)
+        self._sockets = {}
+
+    def _reopen(self) -> None:
+        """Drop every connection, so that each has to be let in again: ZeroMQ can't drop a single one.
+
+        What is lost under way is made good as after any cut of the network.
+        """
+        self._close()
+        end_s = self._clock() + REOPEN_S
+        while True:
+            try:
+                self._open()
+                return
+            except OperatorError:  # the ports are let go of in ZeroMQ's own time
+                self._close()
+                if self._clock() > end_s:
+                    raise
+                time.sleep(0.01)
 
     def run(self, stopping: Callable[[], bool]) -> None:
         """Route until `stopping`."""
@@ -114,7 +167,10 @@ class Router:
             ready = self._poller.poll(round(POLL_S * 1000))
             begun_s = self._clock()
             for reader, _ in ready:
-                self._drain(reader)
+                if reader in self._readers:
+                    self._drain(reader)
+                else:
+                    self._let_in()
             self._deliver()
             self._lease()
             now_s = self._clock()
@@ -123,16 +179,42 @@ class Router:
                 self._tick(now_s)
 
     def _drain(self, reader: zmq.Socket[bytes]) -> None:
-        receive, handle = self._readers[reader]
+        as_frames, handle = self._readers[reader]
         for _ in range(MAX_DRAINED):
             try:
-                frames = receive(reader)
+                if self._gate is None:
+                    frames, sender = sockets.receive(reader) if as_frames else _bytes_of(reader), None
+                else:
+                    frames = sockets.receive(reader)
+                    sender = self._gate.sender(frames[-1])
+                    if not as_frames:
+                        frames = [frame.bytes for frame in frames]
+                handle(frames, sender)
             except zmq.Again:
                 return
-            try:
-                handle(frames)
             except MessageError as error:
-                self._drop(str(error).split(":")[0][:128], str(error))
+                self._drop(error.reason, str(error))
+
+    # Who may come in -------------------------------------------------------------------------------
+
+    def _let_in(self) -> None:
+        assert self._gate is not None
+        why_not = self._gate.answer()
+        if why_not:
+            self._drop("connection refused", why_not)
+
+    def reread_keys(self) -> None:
+        """Read the list of allowed keys anew if it has changed; whose key was revoked is cut off."""
+        if self._gate is None:
+            return
+        revoked = self._gate.reread()
+        for holder in revoked:
+            log.warning("key revoked", extra={"holder": str(holder)})
+            service = self.registry.by_name.get(holder.service)
+            if service is not None and service.hello.role is holder.role:
+                self._control_desk.lost(service, "key revoked")
+        if revoked:
+            self._reopen()
 
     def _drop(self, reason: str, detail: str = "") -> None:
         if reason not in self.dropped and len(self.dropped) >= MAX_REASONS:
@@ -148,6 +230,7 @@ class Router:
         self._share = min(1.0, self._busy_s / (now_s - self._tick_s))
         self._busy_s, self._tick_s = 0.0, now_s
         self._feed.check()
+        self.reread_keys()
         for actor, unit in self._dispatcher.expire():
             log.warning("lease ran out", extra={"actor": actor, "unit": unit})
         for service in self.registry.long_gone():
@@ -164,7 +247,7 @@ class Router:
                 self._control_desk.send(service.hello.session, self._control_desk.totals())
 
     def _deliver(self) -> None:
-        send = self._delivery.send
+        send = self._sockets["delivery"].send
         for agent, ledger in self._dispatcher.ledgers.items():
             while ledger.waiting and (batch := self._dispatcher.next_delivery(agent)) is not None:
                 envelope, body = batch.frames
@@ -200,51 +283,75 @@ class Router:
     def _reply(self, peer: bytes, *frames: bytes) -> bool:
         """Send on the control channel; False when the peer has gone or does not read: never wait for it."""
         try:
-            self._control.send_multipart([peer, *frames], zmq.DONTWAIT)
+            self._sockets["control"].send_multipart([peer, *frames], zmq.DONTWAIT)
         except zmq.ZMQError:
             return False
         return True
 
     # Experience, delivery, weights -----------------------------------------------------------------
 
-    def _on_batch(self, frames: list[zmq.Frame]) -> None:
+    def _on_batch(self, frames: list[zmq.Frame], sender: KeyHolder | None) -> None:
         if len(frames) != 2:
             raise MessageError("batch frames: not two")
-        # Bytes of its own: a small frame kept would keep the whole buffer that it was read into.
-        envelope, body = frames[0].bytes, frames[1]
+        # Bytes of their own: a small frame kept would keep the whole buffer that it was read into.
+        envelope, body = frames[0].bytes, frames[1] if len(frames[1]) > SMALL_BODY_BYTES else frames[1].bytes
         header = wire.decode_batch_header(envelope)
         if len(body) > MAX_BATCH_BYTES:
             raise MessageError(f"batch too large: {len(body)} bytes from {header.actor}")
+        if sender is not None and header.actor != sender.name:
+            raise MessageError(f"batch of another actor: {header.actor} from {sender}")
         if not self._dispatcher.expects(header):
             raise MessageError(f"batch not expected: unit {header.unit} for {header.agent}")
         if not self._dispatcher.received(header, (envelope, body)):
             log.debug("duplicate batch", extra={"unit": header.unit, "agent": header.agent})
 
-    def _on_credit(self, frames: list[bytes]) -> None:
+    def _on_credit(self, frames: list[bytes], sender: KeyHolder | None) -> None:
         if len(frames) != 2:
             raise MessageError("credit frames: not two")
         credit: Credit = wire.decode(frames[1], Credit)
         if credit.agent not in self._dispatcher.ledgers:
             raise MessageError(f"credit for an unknown agent: {credit.agent}")
-        if frames[0] == credit.session.encode():
-            self.registry.heard(credit.session)
-            self._dispatcher.credit(AgentName(credit.agent), credit.session, credit.batches)
+        if sender is not None and credit.agent != sender.name:
+            raise MessageError(f"credit of another agent: {credit.agent} from {sender}")
+        if frames[0] != credit.session.encode():
+            raise MessageError(f"credit of another session: {credit.session}")
+        self.registry.heard(credit.session)
+        self._dispatcher.credit(AgentName(credit.agent), credit.session, credit.batches)
 
-    def _on_weights(self, frames: list[bytes]) -> None:
+    def _on_weights(self, frames: list[bytes], sender: KeyHolder | None) -> None:
         if len(frames) != 3:
             raise MessageError("weights frames: not three")
         header: WeightsHeader = wire.decode(frames[1], WeightsHeader)
         if header.agent not in self._dispatcher.ledgers:
             raise MessageError(f"weights of an unknown agent: {header.agent}")
-        if frames[0] != header.agent.encode() or len(frames[2]) != header.size_bytes:
-            raise MessageError(f"weights that are not what they say: {header.agent} {header.version}")
+        if sender is not None and header.agent != sender.name:
+            raise MessageError(f"weights of another agent: {header.agent} from {sender}")
+        if frames[0] != header.agent.encode():
+            raise MessageError(f"weights under another agent's name: {header.agent}")
+        if header.session != self._dispatcher.ledgers[AgentName(header.agent)].session:
+            raise MessageError(f"weights of a learner that is not the agent's: {header.agent} {header.session}")
+        check_weights(header, frames[2])
         if self._weights.keep(header, frames[1:]):
-            self._weights_out.send_multipart(frames)
+            self._sockets["weights_out"].send_multipart(frames)
 
-    def _on_subscription(self, frames: list[bytes]) -> None:
-        if len(frames) != 1 or frames[0][:1] not in (b"\x00", b"\x01"):
-            raise MessageError("subscription: not one")
-        self._logs_in.send(frames[0])
+    def _send_weights(self, session: str, frames: list[bytes]) -> None:
+        """Send weights to one actor: not on the control channel, where its leases would wait behind them."""
+        self._sockets["weights_out"].send_multipart([own_topic(session), *frames])
+
+    def _on_log(self, frames: list[bytes], sender: KeyHolder | None) -> None:
+        if len(frames) != 1:
+            raise MessageError("log record frames: not one")
+        if sender is not None:
+            record: LogRecord = wire.decode(frames[0], LogRecord)
+            if record.source.rpartition(".")[0] != sender.service:
+                raise MessageError(f"log record of another service: {record.source} from {sender}")
+        self._sockets["logs_out"].send(frames[0])
+
+    def _on_subscription(self, frames: list[bytes], sender: KeyHolder | None) -> None:
+        del sender
+        if len(frames) != 1 or frames[0] not in (b"\x00", b"\x01"):
+            raise MessageError("subscription: not to everything, nor its end")
+        self._sockets["logs_in"].send(frames[0])
 
     # Status ----------------------------------------------------------------------------------------
 

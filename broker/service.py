@@ -1,6 +1,7 @@
 """The broker's wiring: sources → feed → dispatcher → router. Keeps no state on disk."""
 
 import logging
+import resource
 import time
 from importlib.metadata import version
 
@@ -10,8 +11,9 @@ from broker.router import Router
 from broker.sources import check
 from broker.units import UnitReader
 from common.errors import SourceError
-from common.ports import Ports
+from common.messages import Status
 from common.process import Process
+from common.security import listen
 from common.settings import Settings, identity
 from common.words import AgentName
 
@@ -20,6 +22,7 @@ log = logging.getLogger(__name__)
 
 def serve(settings: Settings, process: Process) -> None:
     """Route until told to stop."""
+    files_max = raise_file_limit()
     if not settings.games:
         raise SourceError("no games: name PGN files as arguments or as `games` in the settings file")
     for source in settings.games:
@@ -31,7 +34,7 @@ def serve(settings: Settings, process: Process) -> None:
         clock=time.monotonic,
     )
     reader = UnitReader(settings.games, games_per_unit=settings.games_per_unit, limit_games=settings.limit_games)
-    ports = Ports(host=settings.bind, base_port=settings.base_port)
+    ports, keys = listen(settings)
     with (
         Router(
             ports=ports,
@@ -40,8 +43,45 @@ def serve(settings: Settings, process: Process) -> None:
             identity=identity(settings),
             session=process.session,
             software=version("rookery"),
+            keys=keys,
         ) as router,
         feed,
     ):
-        log.info("listening", extra={"address": settings.bind, "base_port": settings.base_port})
-        router.run(lambda: bool(process.stopping))
+        log.info(
+            "listening",
+            extra={
+                "address": settings.bind,
+                "base_port": settings.base_port,
+                "files_max": files_max,
+                "secure": keys is not None,
+            },
+        )
+        process.reload.call(lambda _: router.reread_keys())
+        process.ready()
+
+        def turn() -> bool:
+            process.turn(lambda: _summary(router.status()))
+            return bool(process.stopping)
+
+        router.run(turn)
+
+
+def _summary(status: Status) -> str:
+    units = "?" if status.units_total is None else status.units_total
+    agents = ", ".join(f"{agent.name} trained on {agent.units_trained}/{units}" for agent in status.agents)
+    return f"{len(status.services)} services; units: {agents}; {status.bottleneck}"
+
+
+def raise_file_limit() -> int:
+    """Let this process open as many files as it may, and return how many: each actor's connections take four.
+
+    Where no more can be taken in, ZeroMQ would ask the kernel for the waiting one again and again.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        except (ValueError, OSError) as error:  # macOS takes no "unlimited"
+            log.warning("file limit not raised", extra={"files_max": soft, "reason": str(error)})
+            return soft
+    return hard

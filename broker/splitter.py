@@ -277,9 +277,11 @@ class Splitter:
             if self._tag_begins_game(tag[1]):
                 begin = self._cut(line, at, begin)
             self._note_tag(tag[1])
-            # A tag with stray quotes ends at the line's last `"]`.
             well_formed = _WELL_FORMED_TAG.match(line, at)
-            return _end(well_formed, max(line.rfind(b'"]', at) + 2, tag.end())), begin
+            if well_formed:
+                return well_formed.end(), begin
+            # A tag with stray quotes ends at the line's last `"]`.
+            return max(line.rfind(b'"]', at) + 2, tag.end()), begin
         if in_headers:
             # Whatever this is, no header stands here: `[` without a tag's name is passed over.
             self._moves = line[at] != _BRACKET

@@ -7,6 +7,9 @@ from rich.text import Text
 
 from common.messages import AgentStatus, ServiceStatus, Status
 
+STUCK_S = 30.0
+"""An actor that has units in hand and made no progress for so long is shown as stuck."""
+
 
 def render(status: Status) -> RenderableType:
     """Return the status as text and tables."""
@@ -58,10 +61,18 @@ def _services(services: list[ServiceStatus]) -> Table:
     table = _table("Services", "service", "host", "state", "seen", "progress", "details")
     for service in services:
         table.add_row(
-            service.name, Text(service.host), service.state, f"{service.seen_s:.0f} s ago",
+            service.name, Text(service.host), _state(service), f"{service.seen_s:.0f} s ago",
             f"{service.progress_s:.0f} s ago", _details(service),
         )  # fmt: skip
     return table
+
+
+def _state(service: ServiceStatus) -> Text:
+    if service.state == "away":
+        return Text("away", "red")
+    if service.actor is not None and service.units and service.progress_s > STUCK_S:
+        return Text(f"{service.state}, stuck", "yellow")
+    return Text(service.state)
 
 
 def _details(service: ServiceStatus) -> str:

@@ -25,7 +25,7 @@ from msgspec import Meta
 from common import wire
 from common.changes import Changes, boards_of, changes_of
 from common.errors import MessageError
-from common.messages import Count
+from common.messages import MAX_GAMES, Count
 from common.moves import MOVES
 from common.positions import SQUARES, Positions
 from common.rejections import Rejection
@@ -94,20 +94,26 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """How large a batch may be, checked before memory is taken for it."""
 
     decompressed_bytes: int = 64 * 1024 * 1024
-    games: int = 1_000_000
+    games: int = MAX_GAMES
 
 
 DEFAULT_LIMITS = Limits()
 
 
+class _Beginning(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """What the header of every format begins with."""
+
+    format: int
+
+
 class _Header(msgspec.Struct, frozen=True, kw_only=True, array_like=True, forbid_unknown_fields=True):
     format: int
     unit: Count
-    agent: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+    agent: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}\Z")]
     side: Side
     games_read: Count
     unselected: Count
-    rejections: tuple[Rejection, ...]
+    rejections: Annotated[tuple[Rejection, ...], Meta(max_length=MAX_GAMES)]
     rows: Count
     games: Count
     changes: Count
@@ -191,12 +197,14 @@ def decode(body: bytes, limits: Limits = DEFAULT_LIMITS) -> Batch:
     content = _decompress(body, limits.decompressed_bytes)
     header, start = _read_header(content)
     if header.games > limits.games:
-        raise MessageError(f"batch of {header.games} games is over the limit of {limits.games}")
+        raise MessageError(f"batch too large: {header.games} games are over the limit of {limits.games}")
     if header.rows * SQUARES > limits.decompressed_bytes:
-        raise MessageError(f"batch of {header.rows} rows is over the limit of {limits.decompressed_bytes} bytes")
+        raise MessageError(
+            f"batch too large: {header.rows} rows are over the limit of {limits.decompressed_bytes} bytes"
+        )
     expected = start + sum(getattr(header, column.per) * column.bytes_each for column in _COLUMNS)
     if len(content) != expected:
-        raise MessageError(f"batch has {len(content)} bytes where its header promises {expected}")
+        raise MessageError(f"batch of another length: {len(content)} bytes where its header promises {expected}")
     columns: dict[str, npt.NDArray[Any]] = {}
     for column in _COLUMNS:
         size = getattr(header, column.per) * column.bytes_each
@@ -239,7 +247,7 @@ def _decompress(body: bytes, limit_bytes: int) -> bytes:
         if size < 0:
             raise MessageError("batch does not state its decompressed size")
         if size > limit_bytes:
-            raise MessageError(f"batch of {size} bytes is over the limit of {limit_bytes}")
+            raise MessageError(f"batch too large: {size} bytes are over the limit of {limit_bytes}")
         content = zstandard.ZstdDecompressor().decompress(body, allow_extra_data=False)
     except zstandard.ZstdError as error:
         raise MessageError(f"batch is not zstd: {error}") from error
@@ -251,13 +259,10 @@ def _read_header(content: bytes) -> tuple[_Header, int]:
     end = 4 + int.from_bytes(content[:4], "little")
     if len(content) < 4 or len(content) < end:
         raise MessageError("batch ends within its header")
-    fields = wire.unpack(content[4:end], len(content))
-    if not isinstance(fields, list) or not fields or fields[0] != FORMAT:
+    header = content[4:end]
+    if wire.unpack_as(header, _Beginning, "batch header").format != FORMAT:
         raise MessageError(f"batch is not of format {FORMAT}")
-    try:
-        return msgspec.convert(fields, _Header), end
-    except msgspec.ValidationError as error:
-        raise MessageError(f"batch header: {error}") from error
+    return wire.unpack_as(header, _Header, "batch header"), end
 
 
 def _check_ranges(columns: Mapping[str, npt.NDArray[Any]]) -> None:

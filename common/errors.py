@@ -7,7 +7,9 @@
     │   ├── EngineNotUsable                     no engine there, or not one that speaks UCI
     │   ├── RunDirectoryError                   a run directory that is locked, foreign or not writable
     │   ├── StoreError                          an experience or evaluation store that can't be used
+    │   │   └── StoreDamaged                    an experience store with bytes that are not as they were written
     │   ├── BrokerUnreachable                   nobody answers at the broker's address
+    │   │   └── KeptOut                         a broker is there, and does not let this key in
     │   └── Refused                             the broker turned this service away
     ├── PeerError                      exit 1   another process sent or did something wrong
     │   ├── MessageError                        a message that breaks the protocol: counted and dropped
@@ -50,8 +52,16 @@ class StoreError(OperatorError):
     """A store on disk is damaged, of another format, or belongs to another agent."""
 
 
+class StoreDamaged(StoreError):
+    """An experience store is not as it was written; its learner mends it: what can be read is kept."""
+
+
 class BrokerUnreachable(OperatorError):
     """No broker answers at the address that the settings give."""
+
+
+class KeptOut(BrokerUnreachable):
+    """A broker is at the address, and does not let us in: the keys are not right, or not yet."""
 
 
 class Refused(OperatorError):
@@ -63,7 +73,12 @@ class PeerError(RookeryError):
 
 
 class MessageError(PeerError):
-    """A message breaks the protocol: it is counted, logged and dropped."""
+    """A message breaks the protocol: it is counted under its `reason`, logged and dropped."""
+
+    @property
+    def reason(self) -> str:
+        """What stands before the first colon: never text or numbers of the peer's."""
+        return str(self).partition(":")[0]
 
 
 class EngineDied(PeerError):

@@ -34,6 +34,11 @@ class IntervalSet:
         """How many numbers are in the set; not `len`, which `list` would take for the number of intervals."""
         return sum(last - first + 1 for first, last in self)
 
+    @property
+    def intervals(self) -> int:
+        """How many intervals it takes: what the set costs."""
+        return len(self._firsts)
+
     def add(self, number: int) -> bool:
         """Add `number`; return False if it was there already."""
         at = bisect_right(self._firsts, number) - 1

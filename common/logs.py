@@ -11,9 +11,10 @@ import queue
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TextIO
 
 import zmq
 
@@ -21,22 +22,26 @@ from common import sockets, wire
 from common.errors import OperatorError
 from common.messages import LogRecord
 from common.ports import Ports
+from common.whole_file import append_whole
 
 SPOOL_LIMIT_BYTES = 16 * 1024 * 1024
 QUEUE_RECORDS = 20_000
 MAX_TEXT_CHARACTERS = 65536
 MAX_FIELD_CHARACTERS = 8192
+MAX_FIELDS = 256
 _LEVELS = (
     (logging.CRITICAL, "CRITICAL"), (logging.ERROR, "ERROR"), (logging.WARNING, "WARNING"),
     (logging.INFO, "INFO"),
 )  # fmt: skip
 """Levels on the wire, highest first; what lies between belongs to the one below."""
+_PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
+"""The journal's priorities, highest first: syslog(3)'s."""
 _PLAIN = set(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 _LENGTH_BYTES = 4
 
 
 class LineFormatter(logging.Formatter):
-    """`time LEVEL service event key=value …`, for people and for journals."""
+    """`time LEVEL service: event key=value …`, for people."""
 
     def __init__(self, service: str) -> None:
         super().__init__()
@@ -45,9 +50,31 @@ class LineFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the line of a record."""
         clock = time.strftime("%H:%M:%S", time.localtime(record.created))
+        return f"{clock} {record.levelname:<7} {self._service}: {self._text(record)}"
+
+    def _text(self, record: logging.LogRecord) -> str:
         fields = "".join(f" {key}={_plain(value)}" for key, value in fields_of(record).items())
-        line = f"{clock} {record.levelname:<7} {self._service}: {record.getMessage()}{fields}"
+        line = f"{record.getMessage()}{fields}"
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+class JournalFormatter(LineFormatter):
+    """`<priority>event key=value …`, for systemd's journal, which knows the time and the service itself."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return a record, each line with its priority before it."""
+        priority = next((number for level, number in _PRIORITIES if record.levelno >= level), 7)
+        return "\n".join(f"<{priority}>{line}" for line in self._text(record).splitlines())
+
+
+def console_formatter(stream: TextIO, service: str, environment: Mapping[str, str] = os.environ) -> LineFormatter:
+    """Return how records are written to `stream`: as systemd says, it may be the journal."""
+    try:
+        file = os.fstat(stream.fileno())
+        journal = environment.get("JOURNAL_STREAM") == f"{file.st_dev}:{file.st_ino}"
+    except (OSError, ValueError):  # not a file
+        journal = False
+    return JournalFormatter(service) if journal else LineFormatter(service)
 
 
 Field = str | int | float | bool | None
@@ -55,7 +82,8 @@ Field = str | int | float | bool | None
 
 def fields_of(record: logging.LogRecord) -> dict[str, Field]:
     """Return what was given as `extra`."""
-    return {key: _field(value) for key, value in record.__dict__.items() if key not in _PLAIN}
+    extra = ((key, value) for key, value in record.__dict__.items() if key not in _PLAIN)
+    return {_text(key, 256): _field(value) for key, value in islice(extra, MAX_FIELDS)}
 
 
 def message_of(record: logging.LogRecord, source: str, number: int) -> LogRecord:
@@ -97,21 +125,21 @@ class Spool:
 
     def extend(self, frames: Sequence[bytes]) -> None:
         """Keep records; those that the file has no room for, or that can't be written, are counted as dropped."""
-        kept = 0
+        kept: list[bytes] = []
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            with self._path.open("ab") as file:
+            with self._path.open("ab", buffering=0) as file:
                 room = SPOOL_LIMIT_BYTES - file.tell()
                 for frame in frames:
                     room -= _LENGTH_BYTES + len(frame)
                     if room < 0:
                         break
-                    file.write(len(frame).to_bytes(_LENGTH_BYTES, "big") + frame)
-                    kept += 1
-                    self.empty = False
+                    kept.append(len(frame).to_bytes(_LENGTH_BYTES, "big") + frame)
+                append_whole(file.fileno(), b"".join(kept))
+                self.empty = self.empty and not kept
         except OSError:
-            kept = 0
-        self.dropped += len(frames) - kept
+            kept.clear()
+        self.dropped += len(frames) - len(kept)
 
     def take(self) -> list[bytes]:
         """Return all records and empty the file."""
@@ -145,7 +173,7 @@ class ShippingHandler(logging.Handler):
         self._number = 0
         self._queue: queue.Queue[bytes | None] = queue.Queue(QUEUE_RECORDS)
         self._spool = Spool(spool)
-        self._endpoint = ports.logs_in
+        self._endpoint, self._keys = ports.logs_in, ports.keys
         self._thread = threading.Thread(target=self._run, name="logs", daemon=True)
         self._thread.start()
 
@@ -173,7 +201,7 @@ class ShippingHandler(logging.Handler):
         # Else a subscription would outlive its broker, and hide that nobody listens on the next one.
         socket.setsockopt(zmq.IMMEDIATE, 1)
         try:
-            sockets.connect(socket, self._endpoint)
+            sockets.connect(socket, self._endpoint, self._keys)
         except OperatorError:
             self._keep_all()  # the service itself says what is wrong with the address
             return
@@ -251,7 +279,7 @@ class Logging:
         root.setLevel(self._level.upper())
         if self._console:
             console = logging.StreamHandler(sys.stderr)
-            console.setFormatter(LineFormatter(self._service))
+            console.setFormatter(console_formatter(sys.stderr, self._service))
             self._handlers.append(console)
         if self._ports is not None:
             self._handlers.append(ShippingHandler(self._ports, f"{self._service}.{self._session}", self._spool))
@@ -273,4 +301,4 @@ def spool_path(directory: Path, service: str) -> Path:
 
 def _plain(value: object) -> str:
     text = f"{value:.4g}" if isinstance(value, float) else str(value)
-    return repr(text) if " " in text or os.linesep in text else text
+    return text if text.isprintable() and " " not in text else repr(text)

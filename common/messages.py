@@ -16,7 +16,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
 """Peers whose envelopes carry another number are turned away with one clear line."""
 
 Count = Annotated[int, Meta(ge=0, le=2**53)]
@@ -24,10 +24,21 @@ Count = Annotated[int, Meta(ge=0, le=2**53)]
 Rows = Annotated[int, Meta(ge=0, le=2**32 - 1)]
 """Transitions in one batch."""
 Nanoseconds = Annotated[int, Meta(ge=0, le=2**63 - 1)]
-Seconds = Annotated[float, Meta(ge=0.0)]
+Seconds = Annotated[float, Meta(ge=0.0, le=1e12)]
+Share = Annotated[float, Meta(ge=0.0, le=1.0)]
+Measure = Annotated[float, Meta(ge=-1e300, le=1e300)]
+"""A number that is one: neither infinite nor NaN, which compares as out of every range."""
 Name = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9@._-]+\Z")]
+Line = Annotated[str, Meta(max_length=255, pattern=r"^[^\x00-\x1f\x7f-\x9f]*\Z")]
+"""Text for a person, without what could move a terminal's cursor."""
 UnitsInHand = Annotated[list[Count], Meta(max_length=1024)]
 Text = Annotated[str, Meta(max_length=4096)]
+Reasons = Annotated[dict[Name, Count], Meta(max_length=64)]
+"""Games by the reason why they can't be used."""
+MAX_AGENTS = 1024
+MAX_ACTORS = 4096
+MAX_GAMES = 4096
+"""Games of one unit."""
 
 
 class Role(StrEnum):
@@ -85,7 +96,7 @@ class StoreTotals(msgspec.Struct, frozen=True, kw_only=True):
     games_used: Count = 0
     games_unselected: Count = 0
     """Games that the agent's query leaves out."""
-    rejected: dict[str, Count] = {}
+    rejected: Reasons = {}
     """Games rejected, by reason."""
 
 
@@ -104,18 +115,18 @@ class ActorReport(msgspec.Struct, frozen=True, kw_only=True):
     """Units sent in whole."""
     rejected: Count = 0
     """Games rejected."""
-    engine_share: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.0
+    engine_share: Share = 0.0
     """Share of the last interval in which the engine had work."""
-    lease_wait_share: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.0
+    lease_wait_share: Share = 0.0
     """Share of the last interval spent without any unit to work on."""
     engine_restarts: Count = 0
     memory_bytes: Count = 0
     """Resident memory of the actor's own process."""
     engine_memory_bytes: Count = 0
     """Resident memory of its engine."""
-    weights: dict[str, Count] = {}
+    weights: Annotated[dict[Name, Count], Meta(max_length=MAX_AGENTS)] = {}
     """Version of the latest weights, by agent."""
-    weights_age_s: dict[str, Seconds] = {}
+    weights_age_s: Annotated[dict[Name, Seconds], Meta(max_length=MAX_AGENTS)] = {}
     """Seconds since they arrived, by agent."""
 
 
@@ -140,11 +151,11 @@ class Hello(Message, frozen=True, kw_only=True, tag="hello"):
     """Drawn anew at each start of the process; of two with one name, the one started later goes on."""
     started_ns: Nanoseconds = 0
     """When the process was started, nanoseconds since 1970, UTC."""
-    host: Annotated[str, Meta(max_length=255)]
+    host: Line
     pid: Count
-    software: Annotated[str, Meta(max_length=64)]
+    software: Line
     """Version of Rookery, for the operator's eyes; compatibility is the protocol version's matter."""
-    settings: dict[str, Annotated[str, Meta(max_length=65536)]] = {}
+    settings: Annotated[dict[Name, Annotated[str, Meta(max_length=65536)]], Meta(max_length=64)] = {}
     """Actors and learners: the settings that decide the weights, as TOML; must be the broker's."""
     agent: Name | None = None
     """Learners: the agent that it trains."""
@@ -187,7 +198,7 @@ class Stored(Message, frozen=True, kw_only=True, tag="stored"):
 
     agent: Name
     session: Name
-    units: list[StoredUnit]
+    units: Annotated[list[StoredUnit], Meta(max_length=4096)]
     totals: StoreTotals
     """What the store holds now, these units included."""
 
@@ -215,14 +226,14 @@ class LearnerReport(Message, frozen=True, kw_only=True, tag="learner-report"):
     """Gradient steps taken."""
     version: Count
     """Latest published version."""
-    loss: float | None = None
+    loss: Measure | None = None
     """Mean loss of the last interval; None before the first step."""
-    td_error: float | None = None
+    td_error: Measure | None = None
     """Mean absolute TD error of the last unit, taken before training on it."""
-    move_match: float | None = None
+    move_match: Measure | None = None
     """Share of the last unit's moves that the prior ranks first, taken before training on it."""
-    samples_per_second: float = 0.0
-    train_share: Annotated[float, Meta(ge=0.0, le=1.0)] = 0.0
+    samples_per_second: Measure = 0.0
+    train_share: Share = 0.0
     """Share of the last interval spent in training; the rest was waiting for units."""
     memory_bytes: Count = 0
     finished: bool = False
@@ -242,10 +253,13 @@ class Goodbye(Message, frozen=True, kw_only=True, tag="goodbye"):
 
 
 class WeightsRequest(Message, frozen=True, kw_only=True, tag="weights-request"):
-    """An actor asks for an agent's latest weights if they are newer than `newer_than`."""
+    """An actor asks for an agent's latest weights unless it has them."""
 
     agent: Name
-    newer_than: Annotated[int, Meta(ge=-1)]
+    newer_than: Annotated[int, Meta(ge=-1, le=2**53)]
+    """Version at hand; -1 for none."""
+    session: Name | None = None
+    """Session that published it."""
 
 
 class StatusRequest(Message, frozen=True, kw_only=True, tag="status-request"):
@@ -256,7 +270,7 @@ class Command(Message, frozen=True, kw_only=True, tag="command"):
     """An operator's order to actors."""
 
     action: Action
-    names: list[Name]
+    names: Annotated[list[Name], Meta(max_length=MAX_ACTORS)]
     """Actors by name; empty means all of them."""
 
 
@@ -268,7 +282,7 @@ class Welcome(Message, frozen=True, kw_only=True, tag="welcome"):
 
     broker: Name
     """The broker's session: another one means that it was started anew."""
-    agents: list[Name]
+    agents: Annotated[list[Name], Meta(max_length=MAX_AGENTS)]
 
 
 class Refusal(Message, frozen=True, kw_only=True, tag="refusal"):
@@ -292,7 +306,7 @@ class Lease(Message, frozen=True, kw_only=True, tag="lease"):
     """A unit to work on, for these agents only; the body holds its games."""
 
     unit: Count
-    agents: list[Name]
+    agents: Annotated[list[Name], Meta(max_length=MAX_AGENTS)]
 
 
 class Order(Message, frozen=True, kw_only=True, tag="order"):
@@ -343,8 +357,8 @@ class Credit(Message, frozen=True, kw_only=True, tag="credit"):
 class ArraySpec(msgspec.Struct, frozen=True, kw_only=True):
     """One named array of a set of weights."""
 
-    name: Annotated[str, Meta(min_length=1, max_length=256)]
-    dtype: Annotated[str, Meta(pattern=r"^(float32|float16|int64|int32|uint64|uint32|uint16|uint8)$")]
+    name: Name
+    dtype: Annotated[str, Meta(pattern=r"^(float32|float16|int64|int32|uint64|uint32|uint16|uint8)\Z")]
     shape: Annotated[list[Count], Meta(max_length=8)]
 
 
@@ -352,17 +366,27 @@ class WeightsHeader(Message, frozen=True, kw_only=True, tag="weights"):
     """Envelope of a set of weights; on PUB/SUB a topic frame with the agent's name goes before it."""
 
     agent: Name
+    session: Name
+    """Session of the learner that publishes them: one that starts from nothing begins with version 1 again."""
     version: Count
+    """Rises within a session."""
     step: Count
     """Gradient steps behind it."""
-    network: Annotated[str, Meta(max_length=64)]
+    network: Name
     arrays: Annotated[list[ArraySpec], Meta(max_length=4096)]
     size_bytes: Count
-    sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+    sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
     """Of the body."""
+
+    def newer_than(self, session: str | None, version: int) -> bool:
+        """Whether these take the place of `version` of `session`; of another session they do in any case."""
+        return self.session != session or self.version > version
 
 
 # Logs ------------------------------------------------------------------------------------------------
+
+
+LogField = Annotated[str, Meta(max_length=8192)] | int | float | bool | None
 
 
 class LogRecord(Message, frozen=True, kw_only=True, tag="log"):
@@ -374,12 +398,12 @@ class LogRecord(Message, frozen=True, kw_only=True, tag="log"):
     """Counts from 0 over the records of one source, given before the record is queued."""
     time_ns: Nanoseconds
     """Nanoseconds since 1970, UTC."""
-    level: Annotated[str, Meta(pattern="^(DEBUG|INFO|WARNING|ERROR|CRITICAL)$")]
+    level: Annotated[str, Meta(pattern=r"^(DEBUG|INFO|WARNING|ERROR|CRITICAL)\Z")]
     logger: Annotated[str, Meta(max_length=256)]
     event: Annotated[str, Meta(max_length=65536)]
     """The stable name of what happened, or the formatted text of a foreign library's record."""
-    fields: dict[str, str | int | float | bool | None] = {}
-    error: str | None = None
+    fields: Annotated[dict[Annotated[str, Meta(max_length=256)], LogField], Meta(max_length=256)] = {}
+    error: Annotated[str, Meta(max_length=65536)] | None = None
     """Traceback text, where there is one."""
 
 

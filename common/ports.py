@@ -1,6 +1,8 @@
-"""Where the broker's seven channels are, all from one host and one base port."""
+"""Where the broker's seven channels are, all from one host and one base port, and the keys to reach them with."""
 
 from dataclasses import dataclass
+
+from common.keys import PeerKeys
 
 
 @dataclass(frozen=True, slots=True)
@@ -9,6 +11,8 @@ class Ports:
 
     host: str
     base_port: int
+    keys: PeerKeys | None = None
+    """None connects in the clear."""
 
     def _endpoint(self, offset: int) -> str:
         return f"tcp://{self.host}:{self.base_port + offset}"

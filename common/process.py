@@ -1,64 +1,105 @@
-"""What every service process does first and last: logging set up, signals caught, the end logged."""
+"""What every service process does first and last: logging set up, signals caught, systemd told, the end logged."""
 
+import faulthandler
 import logging
-import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from common.errors import RookeryError, SettingsError
+from common.keys import KeyHolder
 from common.logs import Logging, spool_path
+from common.notify import Notifier
 from common.ports import Ports
+from common.reload import Reload
+from common.security import reach
 from common.settings import Settings
-from common.signals import StopSignal
+from common.signals import ReloadSignal, StopSignal
+from common.words import NAME, NAME_RULE
 from common.zmq_links import new_session
 
 log = logging.getLogger(__name__)
 
-_NAME = re.compile(r"[A-Za-z0-9@_-][A-Za-z0-9@._-]{0,99}")
-
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A service's process while it runs."""
+    """A service's process while it runs. Its main loop calls `turn` each time round, and `ready` once it works."""
 
     name: str
     session: str
     ports: Ports
     stopping: StopSignal
+    notifier: Notifier
+    reload: Reload
+
+    def ready(self) -> None:
+        """Say, to systemd and the logs, that the service works."""
+        self.notifier.ready()
+        log.info("ready")
+
+    def turn(self, status: Callable[[], str]) -> None:
+        """Note that the main loop gets on: the watchdog is fed, and a reload that was asked for is done.
+
+        `status` returns a line on how the service fares, for `systemctl status`.
+        """
+        self.notifier.turn(status)
+        if self.stopping:
+            self.notifier.stopping()
+        if self.reload.asked:
+            self.notifier.reloading()
+            self.reload.apply()
+            self.notifier.ready()
 
 
 @contextmanager
-def service(settings: Settings, name: str, *, supervised: bool) -> Iterator[Process]:
+def service(
+    settings: Settings, holder: KeyHolder, *, supervised: bool, reread: Callable[[], Settings]
+) -> Iterator[Process]:
     """Set a service process up; on the way out, log what ended it and flush the logs.
 
-    A supervised service leaves the console to its supervisor.
+    A supervised service leaves the console to its supervisor. `reread` returns the settings anew at a reload.
     """
-    check_name(name)
-    stopping = StopSignal()
-    session = new_session()
-    ports = Ports(host=settings.broker, base_port=settings.base_port)
+    process = begin(settings, holder, reread)
+    name = process.name
     with Logging(
         service=name,
-        session=session,
+        session=process.session,
         level=settings.log_level,
-        ports=ports,
+        ports=process.ports,
         spool=spool_path(settings.directory, name),
         console=not supervised,
     ):
         log.info("started", extra={"settings": settings, "supervised": supervised})
         try:
-            yield Process(name=name, session=session, ports=ports, stopping=stopping)
+            yield process
         except RookeryError as error:
             log.error("ended with an error", extra={"reason": str(error)})
             raise
         except Exception:
             log.critical("internal error", exc_info=True)
             raise
+        finally:
+            process.notifier.stopping()
         log.info("stopped")
+
+
+def begin(settings: Settings, holder: KeyHolder, reread: Callable[[], Settings]) -> Process:
+    """Catch the signals, and find out who is to be told what; raise SettingsError for a name that is none.
+
+    `holder` is whose key the process goes by, and so its name.
+    """
+    name = holder.service
+    check_name(name)
+    ports = reach(settings, holder)
+    stopping = StopSignal()
+    reload = Reload(settings, reread, ReloadSignal())
+    notifier = Notifier.from_environment()
+    if notifier.watched:
+        faulthandler.enable()  # SIGABRT, which the watchdog sends, then prints where each thread hangs
+    return Process(name, new_session(), ports, stopping, notifier, reload)
 
 
 def check_name(name: str) -> None:
     """Raise SettingsError for a name that can't go by the wire and into file names."""
-    if not _NAME.fullmatch(name):
-        raise SettingsError(f"--name {name!r}: up to 100 letters, digits and @ . _ -, not beginning with a dot")
+    if not NAME.fullmatch(name):
+        raise SettingsError(f"--name {name!r}: {NAME_RULE}")

@@ -105,6 +105,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     base_port: Annotated[int, Meta(ge=1, le=65528, description="first of the broker's seven consecutive ports")] = (
         5750
     )
+    keys: Annotated[
+        str | None, Meta(description="directory of CURVE keys; needed off loopback (see `rookery keys`)")
+    ] = None
+    insecure: Annotated[
+        bool, Meta(description="off loopback, let everybody in, unencrypted, where no keys are given")
+    ] = False
+    operator: Annotated[str, Meta(description="name of the key that status and orders are given with")] = "operator"
     evaluations: Annotated[
         str | None, Meta(description="store of evaluations (default: evaluations.db in the run directory)")
     ] = None

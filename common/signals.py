@@ -1,4 +1,4 @@
-"""Turning signals into a flag that loops look at: the first asks to drain, the second aborts."""
+"""Turning signals into flags that loops look at: one asks to drain, a second aborts, SIGHUP asks to reload."""
 
 import os
 import signal
@@ -33,4 +33,23 @@ class StopSignal:
             self._first_s = now_s
         elif now_s - self._first_s > ONE_REQUEST_S:
             os._exit(130)
+        self._set = True
+
+
+class ReloadSignal:
+    """Set by SIGHUP, which asks a service to read its settings again."""
+
+    def __init__(self) -> None:
+        self._set = False
+        signal.signal(signal.SIGHUP, self._on_signal)
+
+    def __bool__(self) -> bool:
+        return self._set
+
+    def clear(self) -> None:
+        """Take the request: one that comes from now on is another."""
+        self._set = False
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        del number, frame
         self._set = True

@@ -1,8 +1,9 @@
-"""A file that appears whole or not at all: written beside its place under another name, then renamed.
+"""Files that are whole or as before: written beside their place and then renamed, or added to all at once.
 
-For what a command writes for its operator. An old file stays until the new one is whole.
+`whole_file` is for what a command writes for its operator: an old file stays until the new one is whole.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,3 +40,18 @@ def explained(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise SettingsError(f"{path}: can't be written: {error.strerror or error}") from error
+
+
+def append_whole(descriptor: int, content: bytes) -> None:
+    """Add `content` to an open file, all of it or nothing: half a record would spoil the next one.
+
+    Raises OSError, with the file as before, when the disk is full or fails.
+    """
+    end = os.fstat(descriptor).st_size
+    left = memoryview(content)
+    try:
+        while left:
+            left = left[os.write(descriptor, left) :]
+    except OSError:
+        os.ftruncate(descriptor, end)
+        raise

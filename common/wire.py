@@ -13,6 +13,10 @@ from common.messages import PROTOCOL_VERSION, BatchHeader, Message
 
 MAX_ENVELOPE_BYTES = 1024 * 1024
 """Bounds what an envelope can grow to in memory: a byte of msgpack can become an object of 64."""
+MAX_ENVELOPE_ITEMS = 64 * 1024
+"""Items of one list or map of an envelope; memory for them is taken before they are looked at."""
+MAX_STATUS_BYTES = 64 * 1024 * 1024
+"""Of the one envelope that grows with the fleet, about 500 bytes a service; only an operator takes it in."""
 MAX_BODY_BYTES = 1024 * 1024 * 1024
 
 T = TypeVar("T")
@@ -24,6 +28,8 @@ _BATCH: bytes = msgpack.packb({"v": PROTOCOL_VERSION, "kind": "batch"})[1:]
 
 class ProtocolMismatch(MessageError):
     """The peer speaks another version of the protocol."""
+
+    reason = "another protocol version"
 
     def __init__(self, theirs: object) -> None:
         shown = theirs if isinstance(theirs, int) else "none" if theirs is None else "unreadable"
@@ -40,13 +46,13 @@ def encode(message: Message) -> bytes:
     return packed
 
 
-def decode(frame: bytes, kinds: Any) -> Any:
-    """Return the message in an envelope frame, one of the types in the union `kinds`.
+def decode(frame: bytes, kinds: Any, limit_bytes: int = MAX_ENVELOPE_BYTES) -> Any:
+    """Return the message in an envelope frame of at most `limit_bytes`, one of the types in the union `kinds`.
 
     Raises ProtocolMismatch for another protocol version and MessageError for anything else that is not
     exactly one well-formed message of those kinds.
     """
-    fields = unpack(frame, MAX_ENVELOPE_BYTES)
+    fields = unpack(frame, limit_bytes)
     if not isinstance(fields, dict):
         raise MessageError("envelope is not a map")
     version = fields.pop("v", None)
@@ -87,7 +93,22 @@ def unpack(frame: bytes, limit_bytes: int) -> Any:
     if len(frame) > limit_bytes:
         raise MessageError(f"too large: {len(frame)} bytes are over the limit of {limit_bytes}")
     try:
-        # Lengths inside are bounded by the frame's own length, msgpack's default.
-        return msgpack.unpackb(frame, raw=False, strict_map_key=True)
+        # What a text says of its length is bounded by the frame's own, msgpack's default.
+        return msgpack.unpackb(
+            frame, raw=False, strict_map_key=True,
+            max_array_len=MAX_ENVELOPE_ITEMS, max_map_len=MAX_ENVELOPE_ITEMS,
+        )  # fmt: skip
     except (ValueError, TypeError, RecursionError, msgpack.UnpackException) as error:
         raise MessageError(f"not msgpack: {error or type(error).__name__}") from error
+
+
+def unpack_as(frame: bytes, kind: Any, what: str) -> Any:
+    """Return the one msgpack value in `frame`, which has to be a `kind`: for what stands in bodies.
+
+    Nothing else is ever made of the bytes, so that memory is bounded by what a `kind` can hold. Raises
+    MessageError, which calls the value `what`.
+    """
+    try:
+        return msgspec.msgpack.decode(frame, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise MessageError(f"{what}: {error}") from error

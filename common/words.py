@@ -1,5 +1,6 @@
-"""The distinct types for the words of the design: which agent, which unit, which version."""
+"""The distinct types for the words of the design: which agent, which unit, which version; and what a name is."""
 
+import re
 from typing import NewType
 
 AgentName = NewType("AgentName", str)
@@ -10,3 +11,7 @@ Unit = NewType("Unit", int)
 
 Version = NewType("Version", int)
 """Number of a published set of weights of one agent: 0 is untrained, then rising by one."""
+
+NAME = re.compile(r"[A-Za-z0-9@_-][A-Za-z0-9@._-]{0,99}")
+"""Name of a process or a key: it goes by the wire and into the names of files."""
+NAME_RULE = "up to 100 letters, digits and @ . _ -, not beginning with a dot"

@@ -5,14 +5,14 @@ each. A broker that is away or was started anew is met with hello again; nothing
 arrive: leases run out, batches are asked for again, weights are compared by version.
 """
 
-import hashlib
 import os
 import socket as host_socket
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from importlib.metadata import version as installed_version
 from logging import getLogger
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import psutil
@@ -20,9 +20,11 @@ import zmq
 import zstandard
 
 from common import sockets, wire
-from common.errors import BrokerUnreachable, MessageError, Refused
+from common.errors import BrokerUnreachable, KeptOut, MessageError, Refused
+from common.handshake import Handshake, advice
 from common.links import ActorEvent, Delivered, LearnerEvent, LeasedUnit, Weights
 from common.messages import (
+    MAX_GAMES,
     Action,
     ActorReport,
     BatchHeader,
@@ -58,12 +60,16 @@ from common.messages import (
     Welcome,
 )
 from common.ports import Ports
+from common.weights_check import check_weights
 
 log = getLogger(__name__)
 
 HELLO_INTERVAL_S = 1.0
 WEIGHTS_INTERVAL_S = 30.0
+WEIGHTS_AGAIN_S = 3.0
+"""The same after the first time: the answer to that may have come before the subscription was known."""
 MAX_GAMES_BYTES = 256 * 1024 * 1024
+_Games = Annotated[list[RawGame], msgspec.Meta(max_length=MAX_GAMES)]
 MAX_REASON_CHARACTERS = 4096
 """What a message takes of a text; longer ones are cut by whoever sends them."""
 MAX_DRAINED = 100
@@ -75,22 +81,36 @@ def new_session() -> str:
     return os.urandom(8).hex()
 
 
+@cache
+def _software() -> str:
+    return installed_version("rookery")
+
+
 def hello(role: Role, name: str, session: str, **fields: Any) -> Hello:
     """Return a hello of this process."""
     return Hello(
         role=role, name=name, session=session, started_ns=int(psutil.Process().create_time() * 1e9),
-        host=host_socket.gethostname(), pid=os.getpid(), software=installed_version("rookery"), **fields,
+        host=host_socket.gethostname(), pid=os.getpid(), software=_software(), **fields,
     )  # fmt: skip
+
+
+def own_topic(session: str) -> bytes:
+    """Return the topic on weights out of what is for one actor alone; no agent's name has a space in it."""
+    return b"to " + session.encode()
 
 
 class ControlChannel:
     """A peer's DEALER to the broker: says hello until it is welcome, and again when it is not known."""
 
-    def __init__(self, endpoint: str, session: str, make_hello: Callable[[], Hello]) -> None:
+    def __init__(self, ports: Ports, session: str, make_hello: Callable[[], Hello]) -> None:
         self.socket = sockets.make(zmq.Context.instance(), zmq.DEALER)
         self.socket.setsockopt(zmq.ROUTING_ID, session.encode())
         self.socket.setsockopt(zmq.IMMEDIATE, 1)
-        sockets.connect(self.socket, endpoint)
+        self._handshake = Handshake(self.socket)
+        sockets.connect(self.socket, ports.control, ports.keys)
+        self._ports = ports
+        self._kept_out = 0
+        """Failed handshakes that were told of."""
         self._make_hello = make_hello
         self._welcome = False
         self._refused = False
@@ -118,8 +138,7 @@ class ControlChannel:
             except wire.ProtocolMismatch as error:
                 raise Refused(f"the broker speaks another protocol: {error}") from error
             except MessageError as error:
-                self.dropped += 1
-                log.warning("message dropped", extra={"reason": str(error)})
+                _drop(self, error)
                 continue
             match message:
                 case Unknown():
@@ -142,11 +161,21 @@ class ControlChannel:
         due = not self._welcome and not self._refused and now_s >= self._next_hello_s
         if due and self.send(self._make_hello()):
             self._next_hello_s = now_s + HELLO_INTERVAL_S
+        if due:
+            self._tell_if_kept_out()
+
+    def _tell_if_kept_out(self) -> None:
+        failures = self._handshake.failures()
+        if failures > self._kept_out and failures & (failures - 1) == 0:  # told at 1, 2, 4, 8, …
+            why = advice(self._ports.keys is not None)
+            log.warning("the broker does not let us in", extra={"broker": self._ports.control, "why": why})
+        self._kept_out = failures
 
     def close(self, goodbye: bool = True) -> None:
         """Say goodbye and close."""
         if goodbye:
             self.send(Goodbye())
+        self._handshake.close()
         self.socket.close()
 
 
@@ -157,19 +186,20 @@ class ZmqActorLink:
         self._units: list[int] = []
         self._capacity = 0
         self._control = ControlChannel(
-            ports.control,
+            ports,
             session,
             lambda: hello(Role.ACTOR, name, session, units=self._units, settings=identity),
         )
         context: sockets.Context = zmq.Context.instance()
         self._batches = sockets.make(context, zmq.PUSH, hwm=64)
         self._batches.setsockopt(zmq.IMMEDIATE, 1)
-        sockets.connect(self._batches, ports.experience)
+        sockets.connect(self._batches, ports.experience, ports.keys)
         self._weights = sockets.make(context, zmq.SUB, hwm=sockets.WEIGHTS_HWM)
-        self._weights.setsockopt(zmq.SUBSCRIBE, b"")
-        sockets.connect(self._weights, ports.weights_out)
-        self._versions: dict[str, int] = {}
-        self._next_weights_s = 0.0
+        self._weights.setsockopt(zmq.SUBSCRIBE, own_topic(session))
+        sockets.connect(self._weights, ports.weights_out, ports.keys)
+        self._held: dict[str, WeightsHeader | None] = {}
+        """The weights that came last, by agent."""
+        self._next_weights_s, self._weights_interval_s = 0.0, WEIGHTS_INTERVAL_S
         self._poller = zmq.Poller()
         self._poller.register(self._control.socket, zmq.POLLIN)
         self._poller.register(self._weights, zmq.POLLIN)
@@ -184,11 +214,12 @@ class ZmqActorLink:
                     case Lease():
                         events.append(LeasedUnit(message, unpack_games(body)))
                         self._units.append(message.unit)
-                    case WeightsHeader():
-                        self._take_weights(message, body, events)
                     case Welcome():
-                        self._versions = {agent: self._versions.get(agent, -1) for agent in message.agents}
-                        self._next_weights_s = 0.0
+                        for agent in message.agents:
+                            if agent not in self._held:
+                                self._weights.setsockopt(zmq.SUBSCRIBE, agent.encode())
+                        self._held = {agent: self._held.get(agent) for agent in message.agents}
+                        self._next_weights_s, self._weights_interval_s = 0.0, WEIGHTS_AGAIN_S
                         self._control.send(LeaseRequest(capacity=self._capacity))
                         events.append(message)
                     case Order() | Refusal():
@@ -242,18 +273,23 @@ class ZmqActorLink:
                 _drop(self._control, error)
 
     def _take_weights(self, header: WeightsHeader, body: bytes, events: list[ActorEvent]) -> None:
-        if header.version <= self._versions.get(header.agent, -1):
+        if header.agent not in self._held:
+            raise MessageError(f"weights of an unknown agent: {header.agent}")
+        held = self._held[header.agent]
+        if held is not None and not header.newer_than(held.session, held.version):
             return
         check_weights(header, body)
-        self._versions[header.agent] = header.version
+        self._held[header.agent] = header
         events.append(Weights(header, body))
 
     def _ask_for_weights(self) -> None:
         now_s = time.monotonic()
         if now_s >= self._next_weights_s:
-            self._next_weights_s = now_s + WEIGHTS_INTERVAL_S
-            for agent, version in self._versions.items():
-                self._control.send(WeightsRequest(agent=agent, newer_than=version))
+            self._next_weights_s = now_s + self._weights_interval_s
+            self._weights_interval_s = WEIGHTS_INTERVAL_S
+            for agent, held in self._held.items():
+                session, version = (held.session, held.version) if held is not None else (None, -1)
+                self._control.send(WeightsRequest(agent=agent, newer_than=version, session=session))
 
 
 class ZmqLearnerLink:
@@ -264,15 +300,15 @@ class ZmqLearnerLink:
 
     def __init__(self, ports: Ports, agent: str, session: str, make_hello: Callable[[], Hello]) -> None:
         self._agent, self._session = agent, session
-        self._control = ControlChannel(ports.control, session, make_hello)
+        self._control = ControlChannel(ports, session, make_hello)
         context: sockets.Context = zmq.Context.instance()
         self._delivery = sockets.make(context, zmq.DEALER, hwm=64)
         self._delivery.setsockopt(zmq.ROUTING_ID, session.encode())
         self._delivery.setsockopt(zmq.IMMEDIATE, 1)
-        sockets.connect(self._delivery, ports.delivery)
+        sockets.connect(self._delivery, ports.delivery, ports.keys)
         self._weights = sockets.make(context, zmq.PUB, hwm=sockets.WEIGHTS_HWM)
         self._weights.setsockopt(zmq.IMMEDIATE, 1)  # none are kept for a broker that is away: it asks for them
-        sockets.connect(self._weights, ports.weights_in)
+        sockets.connect(self._weights, ports.weights_in, ports.keys)
         self._poller = zmq.Poller()
         self._poller.register(self._control.socket, zmq.POLLIN)
         self._poller.register(self._delivery, zmq.POLLIN)
@@ -336,11 +372,12 @@ class ZmqOperatorLink:
     """An operator's link; see `common.links.OperatorLink`."""
 
     def __init__(self, ports: Ports) -> None:
-        self._endpoint = ports.control
+        self._ports = ports
         self._socket = sockets.make(zmq.Context.instance(), zmq.DEALER)
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.setsockopt(zmq.IMMEDIATE, 1)  # a question is asked now or not at all
-        sockets.connect(self._socket, ports.control)
+        self._handshake = Handshake(self._socket)
+        sockets.connect(self._socket, ports.control, ports.keys)
 
     def status(self, timeout_s: float) -> Status:
         """Ask how things stand."""
@@ -356,6 +393,7 @@ class ZmqOperatorLink:
 
     def close(self) -> None:
         """Close."""
+        self._handshake.close()
         self._socket.close(linger=0)
 
     def _ask(self, question: Message, answer: type[Message], timeout_s: float) -> Message:
@@ -368,16 +406,20 @@ class ZmqOperatorLink:
                 raise Refused(reply.reason)
             if isinstance(reply, answer):
                 return reply  # anything else answers an earlier question, after its time-out
+        with_keys = self._ports.keys is not None
+        if self._handshake.kept_out(with_keys):
+            why = advice(with_keys)
+            raise KeptOut(f"the broker at {self._ports.control} does not let us in: {why}")
         raise BrokerUnreachable(
-            f"no broker answers at {self._endpoint} within {timeout_s:g} s: "
+            f"no broker answers at {self._ports.control} within {timeout_s:g} s: "
             "is it running, and are --broker and --base-port right?"
         )
 
     def _receive(self) -> Message:
         try:
-            reply: Message = wire.decode(self._socket.recv_multipart()[0], FromBroker)
+            reply: Message = wire.decode(self._socket.recv_multipart()[0], FromBroker, wire.MAX_STATUS_BYTES)
         except wire.ProtocolMismatch as error:
-            raise Refused(f"the broker at {self._endpoint} speaks another protocol: {error}") from error
+            raise Refused(f"the broker at {self._ports.control} speaks another protocol: {error}") from error
         return reply
 
 
@@ -385,10 +427,10 @@ class ZmqCollectorLink:
     """A log collector's link: records in, a report of them out."""
 
     def __init__(self, ports: Ports, name: str, session: str) -> None:
-        self._control = ControlChannel(ports.control, session, lambda: hello(Role.COLLECTOR, name, session))
+        self._control = ControlChannel(ports, session, lambda: hello(Role.COLLECTOR, name, session))
         self._records = sockets.make(zmq.Context.instance(), zmq.SUB, hwm=100_000)
         self._records.setsockopt(zmq.SUBSCRIBE, b"")
-        sockets.connect(self._records, ports.logs_out)
+        sockets.connect(self._records, ports.logs_out, ports.keys)
         self._poller = zmq.Poller()
         self._poller.register(self._records, zmq.POLLIN)
         self._poller.register(self._control.socket, zmq.POLLIN)
@@ -427,26 +469,20 @@ def pack_games(games: Sequence[RawGame]) -> bytes:
     return zstandard.compress(wire.pack([msgspec.to_builtins(game, builtin_types=(bytes,)) for game in games]), 1)
 
 
-def check_weights(header: WeightsHeader, body: bytes) -> None:
-    """Raise MessageError unless `body` is what `header` says."""
-    if len(body) != header.size_bytes:
-        raise MessageError(f"weights of {header.agent} have {len(body)} bytes, not {header.size_bytes}")
-    if hashlib.sha256(body).hexdigest() != header.sha256:
-        raise MessageError(f"weights {header.version} of {header.agent} do not match their SHA-256")
-
-
 def unpack_games(body: bytes) -> list[RawGame]:
     """Return the games in the body of a lease; raise MessageError for anything else."""
     try:
         size = zstandard.frame_content_size(body)
         if not 0 <= size <= MAX_GAMES_BYTES:
-            raise MessageError(f"a lease's games say they have {size} bytes")
+            raise MessageError(f"a lease's games: they say they have {size} bytes")
         raw = zstandard.ZstdDecompressor().decompress(body, max_output_size=MAX_GAMES_BYTES)
-        return msgspec.convert(wire.unpack(raw, MAX_GAMES_BYTES), list[RawGame])
-    except (zstandard.ZstdError, msgspec.ValidationError) as error:
+    except zstandard.ZstdError as error:
         raise MessageError(f"a lease's games: {error}") from error
+    games: list[RawGame] = wire.unpack_as(raw, _Games, "a lease's games")
+    return games
 
 
 def _drop(channel: ControlChannel, error: MessageError) -> None:
     channel.dropped += 1
-    log.warning("message dropped", extra={"reason": str(error)})
+    if channel.dropped & (channel.dropped - 1) == 0:  # 1, 2, 4, 8, …: repeated trouble is told when it doubles
+        log.warning("message dropped", extra={"reason": str(error), "count": channel.dropped})

@@ -2,10 +2,14 @@
 
 import errno
 import socket
+from pathlib import Path
 
 from actor.engine import Engine
 from common.errors import OperatorError
+from common.keys import KeyDirectory, KeyHolder
+from common.messages import Role
 from common.ports import CHANNELS
+from common.security import listen
 from common.settings import EvaluationSource, Settings
 
 WILDCARDS = ("0.0.0.0", "::", "*")
@@ -27,6 +31,26 @@ def check_ports(settings: Settings) -> None:
             f"port {taken[0]} on {settings.bind} is taken (needed: {settings.base_port} to "
             f"{settings.base_port + len(CHANNELS) - 1}); is another run going on? Choose another --base-port"
         )
+
+
+def check_keys(settings: Settings) -> list[str]:
+    """Make the keys of this run's own processes that are missing, and return whose those are.
+
+    Raises SettingsError for a directory of keys that can't be used, and off loopback for none at all.
+    """
+    listen(settings)
+    if settings.keys is None:
+        return []
+    directory = KeyDirectory(Path(settings.keys))
+    holders = [KeyHolder(Role.OPERATOR, settings.operator), KeyHolder(Role.COLLECTOR, "logs")]
+    holders += [KeyHolder(Role.LEARNER, agent.name) for agent in settings.agents]
+    holders += [KeyHolder(Role.ACTOR, f"actor-{number}") for number in range(settings.actors)]
+    made = [holder for holder in holders if not directory.has_secret(holder)]
+    for holder in made:
+        directory.add(holder)
+    for holder in holders:
+        directory.peer(holder)
+    return [str(holder) for holder in made]
 
 
 def check_device(settings: Settings) -> None:

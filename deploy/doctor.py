@@ -12,6 +12,7 @@ from common.options import settings_from, settings_options
 from common.settings import Settings
 from deploy.doctor_broker import check_broker
 from deploy.doctor_engine import check_engine
+from deploy.doctor_keys import check_keys
 from deploy.doctor_machine import check_machine
 from deploy.doctor_packages import check_packages
 from deploy.doctor_torch import check_torch
@@ -19,7 +20,9 @@ from deploy.finding import Finding, Verdict, fail
 
 Check = Callable[[Settings], Iterable[Finding]]
 
-CHECKS: tuple[Check, ...] = (check_packages, check_engine, check_machine, check_broker, check_torch)
+CHECKS: tuple[Check, ...] = (
+    check_packages, check_engine, check_machine, check_keys, check_broker, check_torch,
+)  # fmt: skip
 
 _COLOURS = {Verdict.OK: "green", Verdict.WARN: "yellow", Verdict.FAIL: "red"}
 _NAME_WIDTH = 14
@@ -29,7 +32,7 @@ _NAME_WIDTH = 14
 @settings_options
 @click.option("--json", "as_json", is_flag=True, help="Print the findings, with what was measured, as JSON.")
 def doctor(as_json: bool, **flags: Any) -> None:
-    """Check this host for these settings: packages, engine, CPUs, memory, disk, ports or broker, GPUs.
+    """Check this host for these settings: packages, engine, CPUs, memory, disk, keys, ports or broker, GPUs.
 
     Takes a few seconds. Exits 0 if nothing failed (warnings aside), else 1.
 

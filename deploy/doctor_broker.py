@@ -13,9 +13,11 @@ from importlib.metadata import version
 
 import psutil
 
-from common.errors import BrokerUnreachable, MessageError, Refused
-from common.messages import Status
-from common.ports import CHANNELS, Ports
+from common.errors import BrokerUnreachable, KeptOut, MessageError, Refused
+from common.keys import KeyHolder
+from common.messages import Role, Status
+from common.ports import CHANNELS
+from common.security import reach
 from common.settings import Settings
 from common.zmq_links import ZmqOperatorLink
 from deploy.finding import Facts, Finding, fail, ok, warn
@@ -57,6 +59,8 @@ def _local(settings: Settings, ports: range) -> Finding:
         return _of_version(_ask(settings), f"{settings.broker}:{settings.base_port}", facts)
     except Refused as error:
         return fail("broker", str(error), _SAME_RELEASE, facts)
+    except KeptOut as error:
+        return fail("broker", str(error), _KEYS, facts)
     except (BrokerUnreachable, MessageError):
         names = ", ".join(f"{port}{_holder(port)}" for port in taken)
         return fail(
@@ -81,6 +85,8 @@ def _remote(settings: Settings, ports: range) -> Finding:
         found = _of_version(_ask(settings), where, facts)
     except Refused as error:
         return fail("broker", str(error), _SAME_RELEASE, facts)
+    except KeptOut as error:
+        return fail("broker", str(error), _KEYS, facts)
     except (BrokerUnreachable, MessageError):
         return fail("broker", f"something listens at {where}, but no broker answers", "check --base-port", facts)
     if closed:
@@ -94,6 +100,7 @@ def _remote(settings: Settings, ports: range) -> Finding:
 
 
 _SAME_RELEASE = "install the same release of Rookery on all hosts"
+_KEYS = "give --keys with the keys that this host was enrolled with (docs/operations.md, Keys)"
 
 
 def _facts(settings: Settings) -> Facts:
@@ -101,7 +108,7 @@ def _facts(settings: Settings) -> Facts:
 
 
 def _ask(settings: Settings) -> Status:
-    link = ZmqOperatorLink(Ports(host=settings.broker, base_port=settings.base_port))
+    link = ZmqOperatorLink(reach(settings, KeyHolder(Role.OPERATOR, settings.operator)))
     try:
         return link.status(ANSWER_S)
     finally:

@@ -5,8 +5,9 @@ import time
 from collections.abc import Callable
 
 from common.errors import BrokerUnreachable
-from common.messages import Status
-from common.ports import Ports
+from common.keys import KeyHolder
+from common.messages import Role, Status
+from common.security import reach
 from common.settings import Settings
 from common.zmq_links import ZmqOperatorLink
 from deploy.progress import Progress
@@ -28,16 +29,22 @@ class LocalFleet:
     last records; the broker, which carried them.
     """
 
-    def __init__(self, settings: Settings, directory: RunDirectory, progress: Progress) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        directory: RunDirectory,
+        progress: Progress,
+        supervisor: Supervisor | None = None,
+    ) -> None:
         self._settings, self._directory, self._progress = settings, directory, progress
-        self.supervisor = Supervisor()
+        self.supervisor = supervisor or Supervisor()
         self.last: Status | None = None
         """The broker's last word."""
         self._asked_s = 0.0
 
     def run(self, stopping: Callable[[], bool], aborting: Callable[[], bool]) -> bool:
         """Run until every unit is trained; False if told to stop before. Leaves no process behind."""
-        link = ZmqOperatorLink(Ports(host=self._settings.broker, base_port=self._settings.base_port))
+        link = ZmqOperatorLink(reach(self._settings, KeyHolder(Role.OPERATOR, self._settings.operator)))
         try:
             self._start()
             finished = self._watch(link, stopping)

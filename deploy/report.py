@@ -170,7 +170,7 @@ def read_report(path: Path) -> Report | None:
     """Return the report at `path`; None where there is none or it can't be read."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=Report)
-    except (OSError, msgspec.DecodeError):
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
         return None
 
 

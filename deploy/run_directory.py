@@ -76,7 +76,7 @@ class RunDirectory:
             return
         try:
             origin = msgspec.json.decode(self.origin_file.read_bytes(), type=Origin)
-        except (OSError, msgspec.DecodeError) as error:
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
             raise RunDirectoryError(f"{self.origin_file}: can't be read: {error}") from error
         found = differences(origin.settings, identity(settings)) + _other_games(origin.sources, sources)
         if found:

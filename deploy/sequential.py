@@ -11,6 +11,7 @@ from contextlib import ExitStack, closing
 from actor.work import Desk, open_desk
 from broker.units import UnitReader
 from common.batch import Batch, encode
+from common.errors import StoreDamaged, StoreError
 from common.intervals import IntervalSet
 from common.settings import AgentSettings, Settings
 from common.words import Unit
@@ -33,17 +34,35 @@ class AgentRun:
         self.agent = agent
         self._settings = settings
         self._directory = AgentDirectory.of(settings.directory, agent.name)
-        self.store = ExperienceStore(self._directory.experience, agent)
-        self.stored = IntervalSet((interval.first, interval.last) for interval in self.store.intervals())
-        self.session = TrainingSession(settings, agent, self.store, self._publish)
+        self._open(mend=False)
+
+    def _open(self, *, mend: bool) -> None:
+        self.store = ExperienceStore(self._directory.experience, self.agent, mend=mend)
+        try:
+            self.stored = IntervalSet((interval.first, interval.last) for interval in self.store.intervals())
+            self.session = TrainingSession(self._settings, self.agent, self.store, self._publish)
+        except BaseException as error:
+            self.store.close()
+            if isinstance(error, StoreDamaged) and not mend:
+                self._open(mend=True)
+            else:
+                raise
 
     def put(self, batch: Batch) -> None:
         """Store a batch, synced to disk."""
         self.store.put_many([UnitRecord.of(batch, encode(batch))])
         self.stored.add(batch.unit)
 
+    def mend(self) -> None:
+        """Mend the store, and go on from the last checkpoint: `stored` may have shrunk."""
+        self.session.save()
+        self.store.close()
+        self._open(mend=True)
+
     def train_one(self) -> bool:
         """Train on the next unit if it is stored."""
+        if not self.session.ready and not self.session.resume(self.store):
+            return False
         batch = self.store.batch(self.session.trainer.next_unit)
         if batch is None:
             return False
@@ -57,7 +76,10 @@ class AgentRun:
     def _publish(self, publication: Publication) -> None:
         about: dict[str, str | int] = {"agent": self.agent.name, "network": self._settings.network}
         about |= {"version": publication.version, "step": publication.step}
-        save_weights(self._directory.weights, publication.weights, about)
+        try:
+            save_weights(self._directory.weights, publication.weights, about)
+        except OSError as error:
+            raise StoreError(f"{self._directory.weights}: can't be written: {error.strerror}") from error
 
 
 class SequentialRun:
@@ -69,6 +91,8 @@ class SequentialRun:
             settings.games, games_per_unit=settings.games_per_unit, limit_games=settings.limit_games
         )
         self._next = 0
+        self._mended_at: list[int] | None = None
+        """Units trained by each agent when a store was last found damaged."""
         self._told_s = time.monotonic()
 
     @property
@@ -88,7 +112,13 @@ class SequentialRun:
             agents = [
                 stack.enter_context(closing(AgentRun(self._settings, agent))) for agent in self._settings.agents
             ]
-            finished = self._work(desk, agents)
+            finished = None
+            while finished is None:
+                try:
+                    finished = self._work(desk, agents)
+                except StoreDamaged as damage:
+                    self._mend(agents, damage)
+                    desk.forget()
             for agent in agents:
                 agent.session.save()
         return finished
@@ -103,13 +133,25 @@ class SequentialRun:
             self._progress(agents)
             if not any(trained) and not desk.units and self._next == self.units_total:
                 for agent in agents:
-                    agent.session.finish()
-                return True
+                    agent.session.finish(agent.store)
+                if all(agent.session.finished for agent in agents):
+                    return True
         return False
+
+    def _mend(self, agents: list[AgentRun], damage: StoreDamaged) -> None:
+        """Have all stores mended, one of which was found damaged; raises `damage` where that has not helped."""
+        trained = [agent.session.trained_units for agent in agents]
+        if trained == self._mended_at:
+            raise damage
+        self._mended_at = trained
+        log.warning("store damaged", extra={"reason": str(damage)})
+        for agent in agents:
+            agent.mend()
+        self._next = 0
 
     def _begin(self, desk: Desk, agents: list[AgentRun]) -> None:
         """Begin units while the engine can take more and the training is not too far behind."""
-        end = min(agent.session.trainer.next_unit for agent in agents) + self._settings.max_units_ahead
+        end = min(agent.session.trained_units for agent in agents) + self._settings.max_units_ahead
         while desk.hungry and self._next < end and self._next != self.units_total:
             missing = [agent.agent for agent in agents if self._next not in agent.stored]
             raw = self._reader.get(Unit(self._next))

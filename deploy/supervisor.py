@@ -11,10 +11,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import psutil
 
-from common.errors import OperatorError, RookeryError, TrainingError
+from common.errors import OperatorError, RookeryError, RunDirectoryError, TrainingError
 
 log = logging.getLogger(__name__)
 
@@ -65,10 +66,16 @@ class Supervisor:
     """
 
     def __init__(
-        self, clock: Callable[[], float] = time.monotonic, jitter: Callable[[], float] = random.random
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        jitter: Callable[[], float] = random.random,
+        *,
+        longest_pause_s: float = LONGEST_PAUSE_S,
+        quick_deaths_max: int = QUICK_DEATHS_MAX,
     ) -> None:
         self.services: list[Supervised] = []
         self._clock, self._jitter = clock, jitter
+        self._longest_pause_s, self._quick_deaths_max = longest_pause_s, quick_deaths_max
 
     def add(self, service: Supervised) -> None:
         """Start a service and look after it from now on."""
@@ -124,10 +131,9 @@ class Supervisor:
                 _kill(service.process)
 
     def _start(self, service: Supervised) -> None:
-        service.stderr.parent.mkdir(parents=True, exist_ok=True)
         environment = {name: value for name, value in os.environ.items() if not name.startswith("ROOKERY_")}
         tether = (sys.executable, "-P", "-m", "deploy.tether", str(os.getpid()))
-        with service.stderr.open("ab") as stderr:
+        with _opened(service.stderr) as stderr:
             service.printed_before = stderr.tell()
             service.process = subprocess.Popen(
                 [*tether, service.module, *service.arguments],
@@ -150,13 +156,22 @@ class Supervisor:
             raise FINAL[code](f"{service.name}: {_last_line(service) or service.last_death}")
         quick = self._clock() - service.started_s < QUICK_DEATH_S
         service.quick_deaths = service.quick_deaths + 1 if quick else 1
-        if service.quick_deaths >= QUICK_DEATHS_MAX:
+        if service.quick_deaths >= self._quick_deaths_max:
             raise ServiceGaveUp(
                 f"{service.name} died {service.quick_deaths} times in a row, last with {service.last_death}: "
                 f"{_last_line(service) or 'it wrote nothing'} (see {service.stderr})"
             )
-        pause_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2.0 ** (service.quick_deaths - 1))
+        pause_s = min(self._longest_pause_s, FIRST_PAUSE_S * 2.0 ** (service.quick_deaths - 1))
         service.start_at_s = self._clock() + pause_s * (0.5 + 0.5 * self._jitter())
+
+
+def _opened(path: Path) -> BinaryIO:
+    """Open a file to be appended to, made where it is missing."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("ab")
+    except OSError as error:
+        raise RunDirectoryError(f"{path}: can't be written: {error.strerror}") from error
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

@@ -16,11 +16,11 @@ from rich.console import Console
 
 from actor.selection import validate
 from broker.sources import STDIN, SourceFingerprint, check, fingerprint, keep_stdin
-from common.errors import SourceError
+from common.errors import RunDirectoryError, SourceError
 from common.messages import AgentStatus
 from common.options import settings_from, settings_options
 from common.settings import Settings
-from deploy.checks import check_device, check_engine, check_ports, reachable_at
+from deploy.checks import check_device, check_engine, check_keys, check_ports, reachable_at
 from deploy.launch import LocalFleet
 from deploy.progress import Progress
 from deploy.report import make_report, read_report, summary, write_rejected, write_report
@@ -88,6 +88,9 @@ def up(games: tuple[str, ...], **flags: Any) -> None:
         check_engine(settings)
         if not settings.sequential:
             check_ports(settings)
+            made = check_keys(settings)
+            if made:
+                console.print(f"keys made in {settings.keys} for {', '.join(made)}", soft_wrap=True)
         directory.claim(settings, sources)
         code = _run(settings, directory, sources, console)
     sys.exit(code)
@@ -110,7 +113,10 @@ def _prepare(
     for agent in settings.agents:
         validate(agent.where)
     settings = msgspec.structs.replace(
-        settings, games=tuple(str(Path(name).absolute()) for name in names), broker=reachable_at(settings)
+        settings,
+        games=tuple(str(Path(name).absolute()) for name in names),
+        broker=reachable_at(settings),
+        keys=str(Path(settings.keys).absolute()) if settings.keys is not None else None,
     )
     sources = [fingerprint(name) for name in names]
     directory.check(settings, sources)
@@ -135,8 +141,15 @@ def _run(settings: Settings, directory: RunDirectory, sources: list[SourceFinger
         restarts=outcome.restarts,
         statuses=outcome.statuses,
     )
-    write_rejected(settings, directory.rejected_file)
-    write_report(report, directory.report_file)
+    try:
+        write_rejected(settings, directory.rejected_file)
+        write_report(report, directory.report_file)
+    except OSError as error:
+        console.print(summary(report, directory.path), soft_wrap=True)
+        raise RunDirectoryError(
+            f"{directory.path}: the report can't be written: {error.strerror}; the run itself is on disk: "
+            "make room, then the same command writes it"
+        ) from error
     console.print(summary(report, directory.path), soft_wrap=True)
     return 0 if outcome.finished or interrupts.terminated else INTERRUPTED
 

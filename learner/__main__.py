@@ -4,6 +4,8 @@ from typing import Any
 
 import click
 
+from common.keys import KeyHolder
+from common.messages import Role
 from common.options import run, settings_from, settings_options
 from common.process import service
 
@@ -21,7 +23,9 @@ def learner(agent_name: str, supervised: bool, **flags: Any) -> None:
     agent = settings.agent(agent_name)
     from learner.service import LearnerService  # with torch, which takes seconds: not to learn of a typo
 
-    with service(settings, f"learner-{agent_name}", supervised=supervised) as process:
+    with service(
+        settings, KeyHolder(Role.LEARNER, agent_name), supervised=supervised, reread=lambda: settings_from(flags)
+    ) as process:
         LearnerService(settings, agent, process).run()
 
 

@@ -23,7 +23,7 @@ import safetensors
 import safetensors.numpy
 from msgspec import Meta
 
-from learner.files import sync_directory, write_synced
+from learner.files import make_directory, sync_directory, write_synced
 from learner.models import Arrays
 from learner.state import RandomState, TrainerState
 
@@ -74,10 +74,10 @@ class CheckpointDirectory:
     def __init__(self, path: Path, keep: int) -> None:
         """Use the directory `path`, made where it is missing; remove what a killed learner left half-written.
 
-        Raises OSError when it can't be written.
+        Raises OSError or RunDirectoryError when it can't be written.
         """
         self._path, self._keep = path, keep
-        path.mkdir(parents=True, exist_ok=True)
+        make_directory(path)
         for left in path.glob(f"{_TEMPORARY}*"):
             shutil.rmtree(left)
 
@@ -204,7 +204,7 @@ def _read_manifest(path: Path) -> Manifest:
         manifest = msgspec.json.decode((path / MANIFEST).read_bytes(), type=Manifest)
     except OSError as error:
         raise _Damaged(f"{MANIFEST} can't be read: {error.strerror}") from error
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise _Damaged(f"{MANIFEST}: {error}") from error
     if manifest.format != FORMAT:
         raise _Damaged(f"format {manifest.format}, this Rookery reads {FORMAT}")

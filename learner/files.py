@@ -1,7 +1,10 @@
 """Files that are on disk when the call returns, and never half there."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
+
+from common.errors import RunDirectoryError
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -34,3 +37,18 @@ def sync_directory(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def make_directory(path: Path) -> None:
+    """Make `path` and what is missing above it, on disk by name when the call returns.
+
+    Raises RunDirectoryError when it can't be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunDirectoryError(f"{path}: can't be written: {error.strerror}") from error
+    # All of them: another service may have made one a moment ago. Not every one has to be ours to sync.
+    for above in path.absolute().parents:
+        with suppress(OSError):
+            sync_directory(above)

@@ -4,13 +4,16 @@ Written by the learner's service. An interval ends after `units_per_line` units 
 that after a resume the file goes on from exactly the checkpoint's unit: no interval is there twice.
 """
 
+import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
+from common.whole_file import append_whole
 from learner.evaluation import HeldOut
 from learner.files import write_whole
 from learner.models import Losses
@@ -68,7 +71,9 @@ class MetricsFile:
         if path.exists():
             lines = path.read_bytes().splitlines(keepends=True)
             kept = [line for line in lines if _ends_before(line, next_unit)]
-            if len(kept) < len(lines):
+            if kept == lines[: len(kept)]:
+                os.truncate(path, sum(map(len, kept)))  # for this there is room on a full disk
+            else:
                 write_whole(path, b"".join(kept))
 
     def add(self, metrics: UnitMetrics) -> None:
@@ -78,20 +83,30 @@ class MetricsFile:
             self.flush()
 
     def flush(self) -> None:
-        """Write the line of the interval so far, if there is one; for each checkpoint and the end."""
+        """Write the line of the interval so far, if there is one; for each checkpoint and the end.
+
+        Raises OSError when the disk is full or fails: the interval then goes on until it can be written.
+        """
         if not self._pending:
             return
         line = summarise(self._pending)
-        with self._path.open("ab") as file:
-            file.write(msgspec.json.encode(line) + b"\n")
+        with self._path.open("ab", buffering=0) as file:
+            append_whole(file.fileno(), msgspec.json.encode(line) + b"\n")
         self._pending.clear()
 
 
 def read_metrics(path: Path) -> list[MetricsLine]:
-    """Return the lines of a metrics file, the first interval first; none where there is no file."""
+    """Return the lines of a metrics file, the first interval first; none where there is no file.
+
+    A line that is damaged is left out.
+    """
     if not path.exists():
         return []
-    return [msgspec.json.decode(line, type=MetricsLine) for line in path.read_bytes().splitlines()]
+    lines = []
+    for line in path.read_bytes().splitlines():
+        with suppress(msgspec.DecodeError, UnicodeDecodeError):
+            lines.append(msgspec.json.decode(line, type=MetricsLine))
+    return lines
 
 
 def summarise(units: list[UnitMetrics]) -> MetricsLine:
@@ -125,5 +140,5 @@ def _mean(
 def _ends_before(line: bytes, next_unit: int) -> bool:
     try:
         return line.endswith(b"\n") and msgspec.json.decode(line, type=MetricsLine).last_unit < next_unit
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return False

@@ -1,10 +1,12 @@
 """The learner's wiring: intake (link and store) beside, supply (decoding) beside, training in front."""
 
 import logging
+import threading
 import time
 
 import psutil
 
+from common.errors import StoreDamaged
 from common.links import LearnerLink
 from common.messages import LearnerReport, Role
 from common.process import Process
@@ -12,6 +14,7 @@ from common.settings import AgentSettings, Settings, identity
 from common.zmq_links import ZmqLearnerLink, hello
 from learner.directory import AgentDirectory
 from learner.intake import Intake
+from learner.lock import claimant, overtaken
 from learner.metrics import UnitMetrics
 from learner.session import TrainingSession
 from learner.store import ExperienceReader, ExperienceStore
@@ -20,6 +23,8 @@ from learner.supply import UnitSupply
 log = logging.getLogger(__name__)
 
 WAIT_S = 0.2
+CLAIM_INTERVAL_S = 1.0
+"""Between two looks whether a newer learner waits for the agent's directory."""
 
 
 class LearnerService:
@@ -34,34 +39,70 @@ class LearnerService:
         self._reported = (time.monotonic(), 0.0, 0)
         self._memory = psutil.Process()
         self._supply: UnitSupply | None = None
-        self._intake = Intake(
-            agent, self._directory, settings.network,
-            self._open_store, self._open_link, self._report, self._on_stored,
-        )  # fmt: skip
+        self._claimant: str | None = None
+        self._claim_looked_s = 0.0
+        self._intake_turns = 0
+        self._stored = threading.Event()
+        """Set when there is something new in the store."""
+        self._mended_at: int | None = None
+        """Units trained when the store was last found damaged."""
+        self._intake = self._make_intake()
 
     def run(self) -> None:
-        """Train until told to stop; the store, the checkpoint and the weights are then on disk."""
+        """Train until told to stop; the store, the checkpoint and the weights are then on disk.
+
+        Raises RunDirectoryError, with all of that on disk, too, when a newer learner of the agent takes over.
+        """
+        while True:
+            try:
+                self._run()
+                return
+            except StoreDamaged as damage:
+                self._prepare_to_mend(damage)
+
+    def _prepare_to_mend(self, damage: StoreDamaged) -> None:
+        """Save, and have the store mended when it is opened next; raises `damage` where that has not helped."""
+        if self._mended_at == self._trained_units():
+            raise damage
+        self._mended_at = self._trained_units()
+        log.warning("store damaged", extra={"reason": str(damage)})
+        if self._session is not None:
+            self._session.save()  # it is between two units
+        self._intake = self._make_intake()
+
+    def _run(self) -> None:
         intake = self._intake
         intake.start()
         try:
             with ExperienceReader(self._directory.experience, self._agent) as reader:
                 session = TrainingSession(self._settings, self._agent, reader, intake.publish)
-            self._session = session
-            first = session.trainer.next_unit
-            with UnitSupply(self._directory.experience, self._agent, first) as supply:
-                self._supply = supply
-                self._train(session, supply)
+                self._session = session
+                self._process.ready()
+                while not session.ready and self._goes_on():
+                    self._stored.wait(WAIT_S)
+                    self._stored.clear()
+                    session.resume(reader)
+                with UnitSupply(self._directory.experience, self._agent, session.trained_units) as supply:
+                    self._supply = supply
+                    self._train(session, supply, reader)
             session.save()
         finally:
             intake.stop()
         intake.check()
+        if self._claimant is not None:
+            raise overtaken(self._directory.path, self._claimant)
 
-    def _train(self, session: TrainingSession, supply: UnitSupply) -> None:
-        while not self._process.stopping:
-            self._intake.check()
+    def _goes_on(self) -> bool:
+        """Whether nothing asks this learner to stop; raises what ended the intake."""
+        self._intake.check()
+        self._note_turn()
+        return not self._process.stopping and not self._claimed()
+
+    def _train(self, session: TrainingSession, supply: UnitSupply, store: ExperienceReader) -> None:
+        while self._goes_on():
             total = self._intake.units_total
             if total is not None and session.trainer.next_unit >= total and not session.finished:
-                session.finish()
+                session.finish(store)
                 self._intake.got_on()
             batch = supply.take(WAIT_S)
             if batch is not None:
@@ -70,12 +111,38 @@ class LearnerService:
                 self._training_s += time.monotonic() - begun_s
                 self._intake.got_on()
 
+    def _note_turn(self) -> None:
+        """Say that this loop gets on; not while the intake's loop hangs."""
+        if self._intake.turns != self._intake_turns:
+            self._intake_turns = self._intake.turns
+            self._process.turn(self._summary)
+
+    def _summary(self) -> str:
+        stats = self._session.trainer.stats() if self._session is not None else None
+        if stats is None:
+            return "starting"
+        return f"trained on {stats.next_unit} units, step {stats.step}, weights version {stats.version}"
+
+    def _claimed(self) -> bool:
+        now_s = time.monotonic()
+        if now_s - self._claim_looked_s >= CLAIM_INTERVAL_S:
+            self._claim_looked_s = now_s
+            self._claimant = claimant(self._directory.path)
+        return self._claimant is not None
+
     def _on_stored(self) -> None:
+        self._stored.set()
         if self._supply is not None:
             self._supply.stored()
 
+    def _make_intake(self) -> Intake:
+        return Intake(
+            self._agent, self._directory, self._process.session, self._settings.network,
+            self._open_store, self._open_link, self._report, self._on_stored,
+        )  # fmt: skip
+
     def _open_store(self) -> ExperienceStore:
-        return ExperienceStore(self._directory.experience, self._agent)
+        return ExperienceStore(self._directory.experience, self._agent, mend=self._mended_at is not None)
 
     def _open_link(self, store: ExperienceStore) -> LearnerLink:
         process, agent = self._process, self._agent
@@ -90,7 +157,7 @@ class LearnerService:
         )  # fmt: skip
 
     def _trained_units(self) -> int:
-        return self._session.trainer.next_unit if self._session is not None else 0
+        return self._session.trained_units if self._session is not None else 0
 
     def _report(self, store: ExperienceStore) -> LearnerReport:
         now_s, training_s = time.monotonic(), self._training_s
@@ -102,10 +169,10 @@ class LearnerService:
             agent=self._agent.name,
             session=self._process.session,
             totals=store.totals(),
-            trained_units=stats.next_unit if stats else 0,
+            trained_units=self._trained_units(),
             transitions_trained=stats.transitions if stats else 0,
             step=stats.step if stats else 0,
-            version=stats.version if stats else 0,
+            version=self._intake.version,
             loss=last.losses.q if last is not None and last.losses.steps else None,
             td_error=last.held_out.td_error if last is not None else None,
             move_match=last.held_out.match_top1 if last is not None else None,

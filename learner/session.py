@@ -5,12 +5,15 @@ published weights go differs.
 """
 
 import logging
+import time
 from collections.abc import Callable
 
 import torch
 
 from common.batch import Batch
+from common.errors import RunDirectoryError
 from common.settings import AgentSettings, Settings
+from common.trouble import Trouble
 from learner.checkpoints import CheckpointDirectory
 from learner.devices import choose_device
 from learner.directory import AgentDirectory
@@ -21,6 +24,10 @@ from learner.trainer import Publication, Trainer
 log = logging.getLogger(__name__)
 
 UNITS_PER_METRICS_LINE = 4
+UNITS_VERIFIED = 2000
+"""Units looked through in a call of `finish`: well below a second."""
+SAVE_AGAIN_S = 5.0
+"""Between two tries to write a checkpoint where the disk refuses it."""
 
 
 class TrainingSession:
@@ -36,53 +43,113 @@ class TrainingSession:
         agent: AgentSettings,
         store: ExperienceReader,
         publish: Callable[[Publication], None],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """Go on from the newest checkpoint that is whole, if the store has its units; see `ready`.
+
+        Raises what `resume` raises, and RunDirectoryError when the directory can't be written.
+        """
         torch.set_num_threads(1)
         directory = AgentDirectory.of(settings.directory, agent.name)
-        self._settings = settings
-        self._publish = publish
+        self._settings, self._agent = settings, agent
+        self._publish, self._clock = publish, clock
         self.trainer = Trainer(settings, agent, choose_device(settings, agent.name), publish)
-        self._checkpoints = CheckpointDirectory(directory.checkpoints, settings.keep_checkpoints)
-        state = self._checkpoints.load_newest()
-        if state is not None:
-            self.trainer.restore(state, store)
-            log.info("resumed", extra={"unit": self.trainer.next_unit, "step": self.trainer.step})
-        self._metrics = MetricsFile(
-            directory.metrics, units_per_line=UNITS_PER_METRICS_LINE, next_unit=self.trainer.next_unit
-        )
-        self._saved = (self.trainer.step, self.trainer.next_unit)
+        try:
+            self._checkpoints = CheckpointDirectory(directory.checkpoints, settings.keep_checkpoints)
+            self._waiting = self._checkpoints.load_newest()
+            self._metrics = MetricsFile(
+                directory.metrics, units_per_line=UNITS_PER_METRICS_LINE, next_unit=self.trained_units
+            )
+        except OSError as error:
+            raise RunDirectoryError(f"{directory.path}: can't be written: {error.strerror}") from error
+        self._metrics_trouble = Trouble(log, "metrics not written", "metrics written again")
+        self._save_trouble = Trouble(log, "checkpoint not written", "checkpoint written again")
+        self._saved = (0, 0)
+        self._save_again_s = 0.0
+        self._verified: int | None = 0
         self.finished = False
+        if not self.resume(store):
+            log.warning(
+                "waiting for units that the store lost", extra={"below": self.trained_units, "agent": agent.name}
+            )
+
+    @property
+    def ready(self) -> bool:
+        """Whether training can go on; False while the store lacks units that the checkpoint was trained on."""
+        return self._waiting is None
+
+    @property
+    def trained_units(self) -> int:
+        """Units 0 to this one (excluded) are trained, by the checkpoint that is waited with or since."""
+        return self._waiting.next_unit if self._waiting is not None else self.trainer.next_unit
+
+    def resume(self, store: ExperienceReader) -> bool:
+        """Go on from the checkpoint once all its units are in the store; return whether it is so (`ready`).
+
+        Raises StoreDamaged when one of them is not as it was written, and StoreError when they are not what the
+        checkpoint was trained on.
+        """
+        state = self._waiting
+        if state is not None:
+            if not store.holds_all_before(state.next_unit):
+                return False
+            self.trainer.restore(state, store)
+            self._waiting = None
+            self._saved = (self.trainer.step, self.trainer.next_unit)
+            log.info("resumed", extra={"unit": self.trainer.next_unit, "step": self.trainer.step})
+        return True
 
     def train(self, batch: Batch) -> UnitMetrics:
         """Train on the next unit; write a checkpoint if one is due."""
         metrics = self.trainer.train_unit(batch)
-        try:
-            self._metrics.add(metrics)
-        except OSError as error:
-            log.error("metrics not written", extra={"reason": error.strerror})
+        self._write_metrics(lambda: self._metrics.add(metrics))
         every = self._settings.checkpoint_every
-        if self.trainer.step // every > self._saved[0] // every:
+        if self.trainer.step // every > self._saved[0] // every and self._clock() >= self._save_again_s:
             self.save()
         return metrics
 
-    def finish(self) -> None:
-        """Publish the final weights and write the last checkpoint: every unit is trained."""
-        if not self.finished:
+    def finish(self, store: ExperienceReader) -> None:
+        """Look through the store, publish the final weights and write the last checkpoint: every unit is trained.
+
+        To be called again until `finished`, which a large store or a full disk delays. Raises StoreDamaged where
+        the store has not kept every unit that was trained on: a run ends with all of them on disk.
+        """
+        if self.finished or self._clock() < self._save_again_s:
+            return
+        if self._verified is not None:
+            self._verified = store.verify(self._verified, UNITS_VERIFIED)
+            if self._verified is not None:
+                return
+            store.verify_totals(self.trainer.next_unit, self.trainer.stats().transitions)
             self._publish(self.trainer.final_weights())
-            self.save()
-            self.finished = True
+        self.finished = self.save()
+        if self.finished:
             log.info("finished", extra={"units": self.trainer.next_unit, "steps": self.trainer.step})
 
-    def save(self) -> None:
-        """Write a checkpoint of this very moment, unless there is one; a full disk is logged, not fatal."""
+    def save(self) -> bool:
+        """Write a checkpoint of this very moment, unless there is one; return whether there is.
+
+        A disk that is full or read-only is logged, not fatal: the checkpoints that are there stay.
+        """
         now = (self.trainer.step, self.trainer.next_unit)
-        if now == self._saved or now == (0, 0):
-            return
+        if now in (self._saved, (0, 0)):
+            return True
+        self._write_metrics(self._metrics.flush)
         try:
-            self._metrics.flush()
             self._checkpoints.save(self.trainer.state())
         except OSError as error:
-            log.error("checkpoint not written", extra={"reason": error.strerror, "step": now[0]})
-            return
-        self._saved = now
+            self._save_trouble.again(error.strerror or str(error))
+            self._save_again_s = self._clock() + SAVE_AGAIN_S
+            return False
+        self._save_trouble.over()
+        self._saved, self._save_again_s = now, 0.0
         log.info("checkpoint", extra={"step": now[0], "unit": now[1]})
+        return True
+
+    def _write_metrics(self, write: Callable[[], None]) -> None:
+        try:
+            write()
+        except OSError as error:
+            self._metrics_trouble.again(error.strerror or str(error))
+        else:
+            self._metrics_trouble.over()

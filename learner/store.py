@@ -3,31 +3,40 @@
 One SQLite file (WAL journal, synchronous=FULL) that is the log, the deduplication and the exportable data
 set in one. The learner writes it through ExperienceStore, from one thread; whoever only reads opens an
 ExperienceReader of its own, in any thread or process, beside the writer.
+
+A store that is not as it was written raises StoreDamaged wherever that is met, and its writer mends it: every unit
+that checks out goes into a new store, the damaged one is kept aside. What is lost, the broker leases again.
 """
 
+import itertools
 import json
+import logging
 import sqlite3
 import time
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 from common.batch import Batch, decode
-from common.errors import MessageError, StoreError
+from common.errors import MessageError, StoreDamaged, StoreError
 from common.messages import Interval, StoreTotals
 from common.rejections import Rejection
 from common.settings import AgentSettings
 from common.words import Unit
+from learner.files import make_directory, sync_directory
 from learner.lock import DirectoryLock
+from learner.pages import PAGE_BYTES, Pages
+from learner.salvage import APPLICATION_ID, check_header, holds_units_of, is_ours, put_aside, remove, whole_batches
 
 STORE_FILE = "experience.db"
 """Name of the store in an agent's directory."""
 
-APPLICATION_ID = 0x524F4F4B  # "ROOK", so that `file` and we know the format
+log = logging.getLogger(__name__)
+
 FORMAT = 1
 
 # The body stands last: SQLite reads a row's columns in order, so the counts cost no pages of bodies.
@@ -50,6 +59,9 @@ _INTERVALS = """
 SELECT min(unit), max(unit) FROM (SELECT unit, unit - row_number() OVER (ORDER BY unit) AS run FROM units)
 GROUP BY run ORDER BY 1
 """
+
+_MENDED_TOGETHER = 32
+"""Units in a transaction while a store is mended."""
 
 _INSERT = "INSERT OR IGNORE INTO units VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
@@ -91,6 +103,10 @@ class Duplicates:
     transitions: int = 0
 
 
+class _Foreign(StoreError):
+    """A store that seems to be another's."""
+
+
 class ExperienceReader:
     """Reads one agent's store, through a connection of its own; use it in the thread that made it."""
 
@@ -113,7 +129,7 @@ class ExperienceReader:
             return [Interval(first, last) for first, last in self._connection.execute(_INTERVALS)]
 
     def get(self, unit: int) -> bytes | None:
-        """Return the body of `unit`, None if it isn't stored; raise StoreError if it is damaged."""
+        """Return the body of `unit`, None if it isn't stored; raise StoreDamaged if it is damaged."""
         with _clear_errors(self._path):
             row = self._connection.execute("SELECT body, crc32 FROM units WHERE unit = ?", (unit,)).fetchone()
         return None if row is None else self._checked(unit, *row)
@@ -129,11 +145,13 @@ class ExperienceReader:
             if row is None:
                 return
             found, body, crc32 = row
+            if found < unit:
+                raise StoreDamaged(f"{self._path}: the units are out of order")
             yield Unit(found), self._checked(found, body, crc32)
             unit = found + 1
 
     def batch(self, unit: int) -> Batch | None:
-        """Return the batch of `unit`, None if it isn't stored; raise StoreError if it is damaged."""
+        """Return the batch of `unit`, None if it isn't stored; raise StoreDamaged if it is damaged."""
         body = self.get(unit)
         return None if body is None else self._decoded(unit, body)
 
@@ -149,6 +167,30 @@ class ExperienceReader:
         with _clear_errors(self._path):
             query = "SELECT coalesce(sum(transitions), 0) FROM units WHERE unit < ?"
             return int(self._connection.execute(query, (unit,)).fetchone()[0])
+
+    def holds_all_before(self, unit: int) -> bool:
+        """Return whether every unit below `unit` is stored."""
+        with _clear_errors(self._path):
+            query = "SELECT count(*) FROM units WHERE unit >= 0 AND unit < ?"
+            return int(self._connection.execute(query, (unit,)).fetchone()[0]) >= unit
+
+    def verify(self, unit: int, count: int) -> int | None:
+        """Read up to `count` stored units from `unit` on; return where to go on, None at the end.
+
+        Raises StoreDamaged for one that is not as it was written.
+        """
+        for found, _ in itertools.islice(self.read_from(unit), count):
+            unit, count = found + 1, count - 1
+        return unit if count == 0 else None
+
+    def verify_totals(self, units: int, transitions: int) -> None:
+        """Raise StoreDamaged unless the store holds units 0 to `units` (excluded) with so many transitions."""
+        totals = ExperienceReader.totals(self)
+        if (totals.units, totals.transitions) != (units, transitions) or not self.holds_all_before(units):
+            raise StoreDamaged(
+                f"{self._path}: the store has {totals.units} units with {totals.transitions} transitions, but "
+                f"{units} with {transitions} were trained on"
+            )
 
     def latest_before(self, unit: int, transitions: int) -> tuple[Unit, int]:
         """Return the first of the last units below `unit` that hold `transitions`, and how many they hold.
@@ -177,7 +219,9 @@ class ExperienceReader:
             rejected: Counter[str] = Counter()
             for (text,) in self._connection.execute("SELECT rejected FROM units WHERE rejected != '{}'"):
                 rejected.update(json.loads(text))
-        units, transitions, games_read, games_used, games_unselected = map(int, counts)
+            units, transitions, games_read, games_used, games_unselected = map(int, counts)
+            if games_read != games_used + games_unselected + sum(rejected.values()):
+                raise StoreDamaged(f"{self._path}: the counts of games do not add up")
         return StoreTotals(
             units=units,
             transitions=transitions,
@@ -211,46 +255,51 @@ class ExperienceReader:
             application = self._connection.execute("PRAGMA application_id").fetchone()[0]
             version = self._connection.execute("PRAGMA user_version").fetchone()[0]
             if application != APPLICATION_ID:
-                raise StoreError(f"{self._path}: this is not an experience store of Rookery")
-            if version != FORMAT:
-                raise StoreError(f"{self._path}: the store has format {version}, this Rookery reads {FORMAT}")
+                raise _Foreign(f"{self._path}: this is not an experience store of Rookery")
             meta = dict(self._connection.execute("SELECT name, value FROM meta"))
+            if version != FORMAT:
+                kind = StoreDamaged if meta.get("format") == str(FORMAT) else StoreError
+                raise kind(f"{self._path}: the store has format {version}, this Rookery reads {FORMAT}")
         stored, wanted = (meta.get("agent"), meta.get("side")), (self._agent.name, str(self._agent.side))
         if stored != wanted:
-            raise StoreError(
+            raise _Foreign(
                 f"{self._path}: the store belongs to the agent {stored[0]} ({stored[1]}), "
                 f"not to {wanted[0]} ({wanted[1]})"
             )
 
     def _decoded(self, unit: int, body: bytes) -> Batch:
         try:
-            return decode(body)
+            batch = decode(body)
         except MessageError as error:
-            raise StoreError(f"{self._path}: unit {unit} can't be read: {error}") from error
+            raise StoreDamaged(f"{self._path}: unit {unit} can't be read: {error}") from error
+        if batch.unit != unit:
+            raise StoreDamaged(f"{self._path}: unit {batch.unit} stands in the place of unit {unit}")
+        return batch
 
     def _checked(self, unit: int, body: bytes, crc32: int) -> bytes:
-        if zlib.crc32(body) != crc32:
-            raise StoreError(f"{self._path}: unit {unit} is damaged; restore the file from a copy")
+        if not isinstance(body, bytes) or zlib.crc32(body) != crc32:
+            raise StoreDamaged(
+                f"{self._path}: unit {unit} is damaged; the agent's learner mends it when it is started"
+            )
         return body
 
 
-class ExperienceStore(ExperienceReader):
-    """The one writer of an agent's store; holds the lock on the agent's directory while it is open.
-
-    Use it in the thread that made it. `totals` and `duplicates` may be read from any thread.
-    """
+class _Writer(ExperienceReader):
+    """Writes a store, in the thread that made it; whoever makes one holds the lock on its directory."""
 
     def __init__(self, path: Path, agent: AgentSettings) -> None:
-        """Open the store of `agent` at `path`, made where it is missing.
-
-        Raises RunDirectoryError when another learner holds the directory, StoreError when the file is
-        damaged, no store, or another agent's.
-        """
-        self._lock = DirectoryLock(path.parent)
+        self._path, self._agent = path, agent
+        with _clear_errors(path):
+            # isolation_level=None: transactions begin and end where we say so.
+            self._connection = sqlite3.connect(path, timeout=30.0, isolation_level=None)
         try:
-            self._open_for_writing(path, agent)
+            self._prepare()
+            self._check()
+            self._totals = super().totals()
+            self._duplicates = Duplicates()
+            self._take_from_log()
         except BaseException:
-            self._lock.close()
+            self._connection.close()
             raise
 
     def put_many(self, records: Sequence[UnitRecord]) -> set[Unit]:
@@ -278,24 +327,24 @@ class ExperienceStore(ExperienceReader):
         """What was dropped since the store was opened."""
         return self._duplicates
 
-    def close(self) -> None:
-        """Close the store and free the directory; more than once does nothing."""
-        super().close()
-        self._lock.close()
+    def _take_from_log(self) -> None:
+        """Store what the write-ahead log of a killed learner still holds, and SQLite does not see in it.
 
-    def _open_for_writing(self, path: Path, agent: AgentSettings) -> None:
-        self._path, self._agent = path, agent
-        with _clear_errors(path):
-            # isolation_level=None: transactions begin and end where we say so.
-            self._connection = sqlite3.connect(path, timeout=30.0, isolation_level=None)
-        try:
-            self._prepare()
-            self._check()
-            self._totals = super().totals()
-        except BaseException:
-            self._connection.close()
-            raise
-        self._duplicates = Duplicates()
+        SQLite leaves out all that follows a damaged place in the log, and would write over it.
+        """
+        with Pages(self._path) as pages:
+            with _clear_errors(self._path):
+                count = self._connection.execute("PRAGMA page_count").fetchone()[0]
+            if pages.cut_off(count):
+                raise StoreDamaged(f"{self._path}: the file is cut off")
+            left = {
+                batch.unit: UnitRecord.of(batch, body)
+                for batch, body in whole_batches(pages.logged_rows(), self._agent)
+                if self.get(batch.unit) is None
+            }
+        if left:
+            self.put_many(list(left.values()))
+            log.warning("units found in a damaged log", extra={"store": str(self._path), "units": len(left)})
 
     def _prepare(self) -> None:
         """Make the tables in a file without any; set the connection up."""
@@ -310,11 +359,12 @@ class ExperienceStore(ExperienceReader):
             self._connection.execute("PRAGMA synchronous = FULL")
 
     def _create(self) -> None:
+        self._connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
         with self._connection:
             self._connection.execute("BEGIN IMMEDIATE")
             for statement in _SCHEMA.split(";"):
                 self._connection.execute(statement)
-            meta = {"agent": self._agent.name, "side": str(self._agent.side)}
+            meta = {"agent": self._agent.name, "side": str(self._agent.side), "format": str(FORMAT)}
             self._connection.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
             self._connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             self._connection.execute(f"PRAGMA user_version = {FORMAT}")
@@ -340,6 +390,70 @@ class ExperienceStore(ExperienceReader):
         )
 
 
+class ExperienceStore(_Writer):
+    """The one writer of an agent's store; holds the lock on the agent's directory while it is open.
+
+    Use it in the thread that made it. `totals` and `duplicates` may be read from any thread.
+    """
+
+    def __init__(self, path: Path, agent: AgentSettings, *, mend: bool = False) -> None:
+        """Open the store of `agent` at `path`, made where it is missing, mended where it is seen to be damaged.
+
+        `mend` says that damage was met that opening does not see. Raises RunDirectoryError when another learner
+        holds the directory, StoreError when the file is no store, another agent's, or there is no room to mend it.
+        """
+        make_directory(path.parent)
+        self._lock = DirectoryLock(path.parent)
+        try:
+            if mend and path.exists():
+                _mend(path, agent, "not as it was written")
+            self._open(path, agent)
+        except BaseException:
+            self._lock.close()
+            raise
+
+    def close(self) -> None:
+        """Close the store and free the directory; more than once does nothing."""
+        super().close()
+        self._lock.close()
+
+    def _open(self, path: Path, agent: AgentSettings) -> None:
+        try:
+            check_header(path)
+            super().__init__(path, agent)
+        except (StoreDamaged, _Foreign) as error:
+            ours = isinstance(error, StoreDamaged) and is_ours(path)
+            if not ours and not holds_units_of(path, agent):
+                raise
+            _mend(path, agent, str(error).removeprefix(f"{path}: "))
+            super().__init__(path, agent)
+
+
+def _mend(path: Path, agent: AgentSettings, reason: str) -> None:
+    """Put a new store with every unit that checks out in the place of a damaged one, which is kept aside.
+
+    Raises StoreError, with the damaged store in its place, where the disk has no room for both.
+    """
+    new = path.with_name(f"{path.name}.mending")
+    try:
+        remove(new)  # left by a learner that was killed
+        with closing(_Writer(new, agent)) as writer, Pages(path) as pages:
+            batches = whole_batches(pages.rows(), agent)
+            while group := list(itertools.islice(batches, _MENDED_TOGETHER)):
+                writer.put_many([UnitRecord.of(batch, body) for batch, body in group])
+            kept = writer.totals().units
+        aside = put_aside(path)
+        new.replace(path)
+        sync_directory(path.parent)
+    except (OSError, StoreError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise StoreError(f"{path}: damaged ({reason}), and can't be mended: {why}") from error
+    log.warning(
+        "store mended: what it lacks is made again",
+        extra={"store": str(path), "reason": reason, "units_kept": kept, "damaged_store": str(aside)},
+    )
+
+
 def _row(record: UnitRecord, now: float) -> tuple[int | float | str | bytes, ...]:
     return (
         record.unit,
@@ -354,12 +468,22 @@ def _row(record: UnitRecord, now: float) -> tuple[int | float | str | bytes, ...
     )
 
 
+_NOT_THE_FILE = {
+    sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PERM, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_INTERRUPT,
+}  # fmt: skip
+"""SQLite's errors that do not come from what stands in the file."""
+
+
 @contextmanager
 def _clear_errors(path: Path) -> Iterator[None]:
-    """Turn SQLite's errors into one clear line."""
+    """Turn SQLite's errors, and values that no column can hold, into one clear line."""
     try:
         yield
-    except sqlite3.OperationalError as error:
-        raise StoreError(f"{path}: the experience store can't be used: {error}") from error
     except sqlite3.DatabaseError as error:
-        raise StoreError(f"{path}: the experience store is damaged or no store: {error}") from error
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
+        if code in _NOT_THE_FILE:
+            raise StoreError(f"{path}: the experience store can't be used: {error}") from error
+        raise StoreDamaged(f"{path}: the experience store is damaged or no store: {error}") from error
+    except (ValueError, TypeError, OverflowError) as error:
+        raise StoreDamaged(f"{path}: the experience store is damaged: {error}") from error

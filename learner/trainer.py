@@ -21,7 +21,7 @@ import numpy.typing as npt
 import torch
 
 from common.batch import Batch
-from common.errors import StoreError, TrainingError
+from common.errors import StoreDamaged, StoreError, TrainingError
 from common.settings import AgentSettings, Settings
 from common.transitions import transitions
 from learner.evaluation import held_out
@@ -139,7 +139,7 @@ class Trainer:
         """Go on from `state`, the replay buffer filled from `store` as it was then.
 
         Raises StoreError when the state is another agent's or network's, or the store is not the one that
-        it was trained from.
+        it was trained from; StoreDamaged where the store is not as it was written.
         """
         if (state.agent, state.network) != (self._agent.name, self._settings.network):
             raise StoreError(
@@ -148,9 +148,12 @@ class Trainer:
             )
         stored = store.transitions_before(state.next_unit)
         if stored != state.transitions:
+            recounted = sum(len(batch) for batch in store.batches(0, state.next_unit))
+            if recounted == state.transitions:
+                raise StoreDamaged(f"the store counts {stored} transitions where its units hold {recounted}")
             raise StoreError(
                 f"the checkpoint of {state.agent} was trained on {state.transitions} transitions, but the "
-                f"store holds {stored} in the same units: one of the two is from another run"
+                f"store holds {recounted} in the same units: one of the two is from another run"
             )
         self._model.restore(state.arrays)
         self._generator = state.random_state.generator()

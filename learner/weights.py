@@ -5,7 +5,6 @@ Named arrays and nothing else, so that nobody who reads them runs anything of ou
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,17 +14,21 @@ import numpy.typing as npt
 import safetensors
 import safetensors.numpy
 
-from common.errors import MessageError, StoreError
+from common.errors import StoreError
 from common.messages import ArraySpec, WeightsHeader
+from common.weights_check import check_weights
 from learner.files import write_whole
 from learner.models import Arrays
 
 
-def pack(weights: Arrays, *, agent: str, version: int, step: int, network: str) -> tuple[WeightsHeader, bytes]:
+def pack(
+    weights: Arrays, *, agent: str, session: str, version: int, step: int, network: str
+) -> tuple[WeightsHeader, bytes]:
     """Return envelope and body of a message that publishes `weights`."""
     body = b"".join(np.ascontiguousarray(array).tobytes() for array in weights.values())
     header = WeightsHeader(
         agent=agent,
+        session=session,
         version=version,
         step=step,
         network=network,
@@ -40,18 +43,12 @@ def pack(weights: Arrays, *, agent: str, version: int, step: int, network: str) 
 
 def unpack(header: WeightsHeader, body: bytes) -> dict[str, npt.NDArray[Any]]:
     """Return the arrays in `body`, read-only; raise MessageError unless it is what `header` describes."""
-    sizes = [math.prod(spec.shape) * np.dtype(spec.dtype).itemsize for spec in header.arrays]
-    if len(body) != header.size_bytes or len(body) != sum(sizes):
-        raise MessageError(f"weights of {header.agent}: {len(body)} bytes where the arrays need {sum(sizes)}")
-    if hashlib.sha256(body).hexdigest() != header.sha256:
-        raise MessageError(f"weights of {header.agent}: the bytes are not those of the hash")
+    sizes = check_weights(header, body)
     arrays: dict[str, npt.NDArray[Any]] = {}
     start = 0
     for spec, size in zip(header.arrays, sizes, strict=True):
         arrays[spec.name] = np.frombuffer(body[start : start + size], spec.dtype).reshape(spec.shape)
         start += size
-    if len(arrays) != len(header.arrays):
-        raise MessageError(f"weights of {header.agent}: two arrays are called the same")
     return arrays
 
 

@@ -39,7 +39,12 @@ def stockfish() -> str:
 
 @pytest.fixture
 def base_port() -> int:
-    """The first of as many free ports as a broker needs.
+    """The first of as many free ports as a broker needs."""
+    return free_base_port()
+
+
+def free_base_port() -> int:
+    """Return the first of as many free ports as a broker needs.
 
     Below the kernel's range for outgoing connections: there, a peer that connects again and again to a broker
     that is away can be given that very port, and meet itself.

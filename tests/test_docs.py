@@ -58,6 +58,8 @@ def command_of(words: list[str]) -> tuple[click.Command, list[str]]:
 @pytest.mark.parametrize(("place", "words"), ours(), ids=lambda value: value if isinstance(value, str) else None)
 def test_each_command_in_the_documentation_parses(place: str, words: list[str]) -> None:
     command, arguments = command_of(words)
+    if isinstance(command, click.Group):
+        command, arguments = command.commands[arguments[0]], arguments[1:]
     with command.make_context(words[0], list(arguments)) as context:
         assert context.params
 

@@ -155,15 +155,40 @@ def test_a_path_that_can_not_be_made_is_refused(tmp_path: Path) -> None:
     assert "can't be used" in refusal(tmp_path)
 
 
-def test_a_store_damaged_while_in_use_is_refused_with_what_to_do(tmp_path: Path) -> None:
+def test_a_store_damaged_while_in_use_costs_evaluations_and_is_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     path = tmp_path / "e.db"
     with Evaluations.open(path, FINGERPRINT) as store:
         store.put_many([(key(number, 200), np.arange(200, dtype=np.int16) * number) for number in range(500)])
     data = bytearray(path.read_bytes())
     data[4096:] = b"\xa5" * (len(data) - 4096)
     path.write_bytes(data)
-    with Evaluations.open(path, FINGERPRINT) as store, pytest.raises(StoreError, match="delete it"):
-        store.get_many([key(number, 200) for number in range(500)])
+    with Evaluations.open(path, FINGERPRINT) as store:
+        assert store.get_many([key(number, 200) for number in range(500)]) == [None] * 500
+    assert [record.message for record in caplog.records] == ["evaluations not looked up"]
+    assert "delete it" in caplog.records[0].reason  # type: ignore[attr-defined]
+
+
+def test_a_full_disk_costs_evaluations_and_they_are_kept_again_when_there_is_room(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rng = np.random.default_rng(5)
+    rows = [(key(number, 200), rng.integers(-900, 900, 200).astype(np.int16)) for number in range(900)]
+    with Evaluations.open(tmp_path / "e.db", FINGERPRINT) as store:
+        store.put_many(rows[:1])
+        pages = store._connection.execute("PRAGMA page_count").fetchone()[0]
+        store._connection.execute(f"PRAGMA max_page_count = {pages + 2}")
+        for start in (1, 300, 600):
+            store.put_many(rows[start : start + 300])
+        assert store.count() == 1
+        store._connection.execute("PRAGMA max_page_count = 100000")
+        store.put_many(rows)
+        assert store.count() == 900
+    # the first and the second time, then that it is over
+    assert [record.message for record in caplog.records] == ["evaluations not kept"] * 2 + [
+        "evaluations kept again"
+    ]
 
 
 def test_several_processes_make_and_fill_one_store_at_once(tmp_path: Path) -> None:

@@ -206,7 +206,7 @@ def test_a_refusal_ends_it_with_the_reason(link: FakeLink, actor: ActorService) 
 
 def test_reports_grow_with_the_work_and_name_the_weights(link: FakeLink, actor: ActorService) -> None:
     header = WeightsHeader(
-        agent="white", version=4, step=40, network="mlp", arrays=[], size_bytes=0, sha256="0" * 64
+        agent="white", session="s", version=4, step=40, network="mlp", arrays=[], size_bytes=0, sha256="0" * 64
     )
     link.script += [[Weights(header, b"")], [leased(0)], []]
     actor.run()
@@ -217,3 +217,23 @@ def test_reports_grow_with_the_work_and_name_the_weights(link: FakeLink, actor: 
     assert report.weights_age_s["white"] >= 0.0
     assert report.memory_bytes > 0
     assert link.reports[0].positions == 0
+
+
+def test_leases_beyond_what_it_asked_for_are_given_back(
+    link: FakeLink, actor: ActorService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Desk, "hungry", property(lambda self: False))  # so that nothing is begun
+    link.script += [[leased(unit) for unit in range(200)], []]
+    actor.run()
+    wanted = actor._capacity
+    assert sorted(link.released) == list(range(200))
+    assert link.released[: 200 - wanted] == list(range(wanted, 200))
+
+
+def test_weights_of_other_agents_are_not_kept(link: FakeLink, actor: ActorService) -> None:
+    header = WeightsHeader(
+        agent="red", session="1ea2", version=4, step=40, network="mlp", arrays=[], size_bytes=0, sha256="0" * 64
+    )
+    link.script += [[Weights(header, b"")], []]
+    actor.run()
+    assert actor._weights == {}

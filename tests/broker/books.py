@@ -54,6 +54,8 @@ class Learner:
             self.books.dispatcher.acknowledged(self.agent, self.session, said, totals(self.units.count))
 
     def train(self, units: int) -> None:
+        """Train on the units below `units`, stored by now."""
+        self.store(*[unit for unit in range(units) if unit not in self.units])
         self.trained = units
         self.books.dispatcher.trained(self.agent, self.session, units)
 
@@ -116,18 +118,22 @@ class Books:
         return kept
 
     def check(self) -> None:
-        dispatcher = self.dispatcher
-        covered: set[tuple[int, str]] = set()
-        for actor in dispatcher.actors.values():
-            for unit, lease in actor.leases.items():
-                assert lease.agents, "a lease for nobody"
-                for agent in lease.agents:
-                    assert (unit, agent) not in covered, "two live leases for one agent's unit"
-                    assert not dispatcher.ledgers[agent].has(unit), "a lease for what is there"
-                    covered.add((unit, agent))
-        for ledger in dispatcher.ledgers.values():
-            assert not [unit for unit in ledger.held if unit in ledger.stored]
-            assert ledger.produced == ledger.transitions_stored + ledger.duplicates + ledger.in_flight
-            assert ledger.under_way == sum(batch.sent_s is not None for batch in ledger.held.values())
-            unsent = {unit for unit, batch in ledger.held.items() if batch.sent_s is None}
-            assert unsent <= set(ledger.waiting), "a batch that would never be delivered"
+        check(self.dispatcher)
+
+
+def check(dispatcher: Dispatcher) -> None:
+    """Hold a dispatcher to the invariants that its docstrings promise."""
+    covered: set[tuple[int, str]] = set()
+    for actor in dispatcher.actors.values():
+        for unit, lease in actor.leases.items():
+            assert lease.agents, "a lease for nobody"
+            for agent in lease.agents:
+                assert (unit, agent) not in covered, "two live leases for one agent's unit"
+                assert not dispatcher.ledgers[agent].has(unit), "a lease for what is there"
+                covered.add((unit, agent))
+    for ledger in dispatcher.ledgers.values():
+        assert not [unit for unit in ledger.held if unit in ledger.stored]
+        assert ledger.produced == ledger.transitions_stored + ledger.duplicates + ledger.in_flight
+        assert ledger.under_way == sum(batch.sent_s is not None for batch in ledger.held.values())
+        unsent = {unit for unit, batch in ledger.held.items() if batch.sent_s is None}
+        assert unsent <= set(ledger.waiting), "a batch that would never be delivered"

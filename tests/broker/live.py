@@ -12,6 +12,7 @@ from broker.router import Router
 from broker.units import RawUnit
 from common.errors import OperatorError
 from common.intervals import IntervalSet
+from common.keys import BrokerKeys, PeerKeys
 from common.links import ActorEvent, LearnerEvent
 from common.messages import (
     ActorReport,
@@ -71,14 +72,22 @@ class JumpingClock:
 class LiveBroker:
     """Router, dispatcher and feed, running in a thread; a context manager."""
 
-    def __init__(self, base_port: int, *, units: int = 8, ahead: int = 64, lease_s: float = 60.0) -> None:
+    def __init__(
+        self,
+        base_port: int,
+        *,
+        units: int = 8,
+        ahead: int = 64,
+        lease_s: float = 60.0,
+        keys: BrokerKeys | None = None,
+    ) -> None:
         self.clock = JumpingClock()
         self.dispatcher = Dispatcher(AGENTS, max_units_ahead=ahead, lease_timeout_s=lease_s, clock=self.clock)
         self.feed = UnitFeed(FewGames(units))
         self.session = new_session()
         self.router = Router(
             ports=Ports("127.0.0.1", base_port), dispatcher=self.dispatcher, feed=self.feed, identity=IDENTITY,
-            session=self.session, software="0.1.0", clock=self.clock,
+            session=self.session, software="0.1.0", keys=keys, clock=self.clock,
         )  # fmt: skip
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -128,10 +137,15 @@ class Actor:
     """An actor's link and what came by it."""
 
     def __init__(
-        self, base_port: int, name: str = "actor-0", identity: dict[str, str] = IDENTITY, capacity: int = 1
+        self,
+        base_port: int,
+        name: str = "actor-0",
+        identity: dict[str, str] = IDENTITY,
+        capacity: int = 1,
+        keys: PeerKeys | None = None,
     ) -> None:
         self.name, self.session = name, new_session()
-        self.link = ZmqActorLink(Ports("127.0.0.1", base_port), name, self.session, identity)
+        self.link = ZmqActorLink(Ports("127.0.0.1", base_port, keys), name, self.session, identity)
         self.link.capacity(capacity)
         self.events: list[ActorEvent] = []
 
@@ -162,12 +176,13 @@ class Learner:
         units: int = 0,
         name: str | None = None,
         identity: dict[str, str] = IDENTITY,
+        keys: PeerKeys | None = None,
     ) -> None:
         self.agent, self.session, self.name = agent, new_session(), name or f"learner-{agent}"
         self.units = IntervalSet([(0, units - 1)] if units else [])
         self.trained, self.version = units, 0
         self.identity, self.hellos = identity, 0
-        self.link = ZmqLearnerLink(Ports("127.0.0.1", base_port), agent, self.session, self.hello)
+        self.link = ZmqLearnerLink(Ports("127.0.0.1", base_port, keys), agent, self.session, self.hello)
         self.events: list[LearnerEvent] = []
 
     @property
@@ -203,6 +218,9 @@ class Learner:
         said = [StoredUnit(unit=unit, transitions=100, duplicate=not self.units.add(unit)) for unit in units]
         self.link.stored(said, self.totals)
 
+    def weights(self, version: int, body: bytes = b"\x00" * 8) -> tuple[WeightsHeader, bytes]:
+        return weights(self.agent, version, body, session=self.session)
+
     def report(self, *, finished: bool = False) -> None:
         self.link.report(
             LearnerReport(
@@ -212,9 +230,12 @@ class Learner:
         )  # fmt: skip
 
 
-def weights(agent: str, version: int, body: bytes = b"\x00" * 8) -> tuple[WeightsHeader, bytes]:
+def weights(
+    agent: str, version: int, body: bytes = b"\x00" * 8, *, session: str = "s"
+) -> tuple[WeightsHeader, bytes]:
     header = WeightsHeader(
-        agent=agent, version=version, step=7, network="mlp", size_bytes=len(body),
-        arrays=[ArraySpec(name="w", dtype="float32", shape=[2])], sha256=hashlib.sha256(body).hexdigest(),
+        agent=agent, session=session, version=version, step=7, network="mlp", size_bytes=len(body),
+        arrays=[ArraySpec(name="w", dtype="float32", shape=[len(body) // 4])],
+        sha256=hashlib.sha256(body).hexdigest(),
     )  # fmt: skip
     return header, body

@@ -1,6 +1,8 @@
+from collections.abc import Callable
+
 import pytest
 
-from broker.bottleneck import bottleneck
+from broker.bottleneck import LATE_S, bottleneck
 from broker.registry import AWAY_AFTER_S, Registry
 from common.messages import ActorReport, Hello, Role
 from tests.broker.books import Books
@@ -69,7 +71,61 @@ def test_an_actor_that_has_fallen_silent_counts_no_more(books, registry):
     books.clock.advance(AWAY_AFTER_S + 1)
     registry.heard(white.session)
     registry.heard(black.session)
-    assert bottleneck(books.dispatcher, registry, 0.0) == "waiting: no actor is at work"
+    assert bottleneck(books.dispatcher, registry, 0.0) == "waiting: no actor is at work; away: a"
+
+
+def test_of_many_actors_that_are_away_some_are_named(books, registry):
+    white, black = learners_join(books, registry)
+    for number in range(8):
+        actor_joins(books, registry, f"far-{number}", engine_share=1.0)
+    books.clock.advance(AWAY_AFTER_S + 1)
+    registry.heard(white.session)
+    registry.heard(black.session)
+    assert (
+        bottleneck(books.dispatcher, registry, 0.0)
+        == "waiting: no actor is at work; away: far-0, far-1, far-2, far-3, far-4 and 3 more"
+    )
+
+
+@pytest.fixture
+def unit_awaited(books, registry) -> Callable[..., str]:
+    """The bottleneck when unit 0 was leased to a while ago, and b, the other actor, has done all the others."""
+    learners_join(books, registry)
+    for name in "ab":
+        actor_joins(books, registry, name, engine_share=0.1, lease_wait_share=0.9)
+    assert books.leased()[0] == ("a", 0, ("white", "black"))
+    for unit in (1, 2, 3):
+        for agent in ("white", "black"):
+            books.receive(unit, agent, "b")
+
+    def found(seconds: float, *, in_hand: bool = False, away: bool = False) -> str:
+        books.clock.advance(seconds)
+        actor = registry.by_name["a"]
+        actor.units = [0] if in_hand else []
+        for service in registry.by_name.values():
+            if service is not actor or not away:
+                registry.heard(service.hello.session)
+        return bottleneck(books.dispatcher, registry, 0.0)
+
+    return found
+
+
+def test_a_unit_that_is_neither_in_its_actors_hands_nor_come_back_is_the_networks_doing(unit_awaited):
+    assert not unit_awaited(LATE_S - 1).startswith("network-bound")
+    assert (
+        unit_awaited(2)
+        == "network-bound: white waits for unit 0, leased to a 6 s ago and stuck on the way there or back"
+    )
+
+
+def test_a_unit_whose_actor_is_away_is_waited_for(unit_awaited):
+    found = unit_awaited(AWAY_AFTER_S + 1, away=True)
+    assert found == "waiting: white waits for unit 0, leased to a 11 s ago, which is away"
+
+
+def test_an_actor_that_is_long_at_a_unit_for_which_the_window_waits_is_named(unit_awaited):
+    found = unit_awaited(45, in_hand=True)
+    assert found == "actor-bound: white waits for unit 0, leased to a 45 s ago, and the window is full"
 
 
 @pytest.mark.parametrize(

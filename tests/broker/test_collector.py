@@ -1,4 +1,6 @@
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -181,3 +183,131 @@ def test_rotated_files_are_read_by_one_that_is_started_anew(collector, tmp_path,
     assert take(collector, 0, 4) == [False, True]
     assert collector.missing == 0
     collector.close()
+
+
+# A disk that is full
+
+
+@pytest.fixture
+def full(monkeypatch):
+    """Call it with the bytes that the disk has room for; None for a disk with room again."""
+    write = os.write
+
+    def switch(room):
+        left = [room]
+
+        def limited(descriptor, content):
+            if left[0] <= 0:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            done = write(descriptor, content[: left[0]])
+            left[0] -= done
+            return done
+
+        monkeypatch.setattr("os.write", write if room is None else limited)
+
+    return switch
+
+
+def test_what_a_full_disk_refuses_waits_and_is_written_when_there_is_room(collector, tmp_path, full):
+    take(collector, 0)
+    collector.flush()
+    full(30)  # less than a line
+    assert take(collector, 1, 2) == [True, True]
+    with pytest.raises(OSError, match="No space left"):
+        collector.flush()
+    assert [line["number"] for line in lines(tmp_path / "logs/rookery.jsonl")] == [0]  # no half a line
+    full(None)
+    collector.flush()
+    assert [line["number"] for line in lines(tmp_path / "logs/rookery.jsonl")] == [0, 1, 2]
+    assert (collector.missing, collector.dropped) == (0, 0)
+
+
+def test_what_memory_has_no_room_for_either_is_dropped_and_counted_as_missing(
+    collector, tmp_path, full, monkeypatch
+):
+    size = len(to_json(record(0))) + 1
+    monkeypatch.setattr(module, "WAITING_BYTES", 3 * size)
+    full(0)
+    assert take(collector, 0, 1, 2, 3, 4) == [True, True, True, False, False]
+    with pytest.raises(OSError):
+        collector.flush()
+    full(None)
+    collector.flush()
+    assert take(collector, 5) == [True]
+    assert (collector.dropped, collector.missing) == (2, 2)
+    assert take(collector, 3) == [True]  # one that is sent again is no double
+    collector = again(collector, tmp_path)
+    assert collector.missing == 1
+    collector.close()
+
+
+def test_a_collector_on_a_full_disk_closes_its_files_and_says_that_the_last_are_lost(collector, full):
+    take(collector, 0)
+    full(0)
+    with pytest.raises(OSError, match="No space left"):
+        collector.close()
+    collector.close()
+
+
+def test_a_file_that_could_not_be_begun_when_it_was_to_be_rotated_is_begun_later(collector, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "ROTATE_BYTES", 100)
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "_open", lambda path: os.open("/nowhere/else", os.O_RDWR))
+        take(collector, 0)
+        with pytest.raises(OSError):
+            collector.flush()
+    collector.flush()
+    take(collector, 1)
+    collector.flush()
+    kept = {path.name: [line["number"] for line in lines(path)] for path in (tmp_path / "logs").iterdir()}
+    assert kept == {"rookery.jsonl": [], "rookery.jsonl.1": [1], "rookery.jsonl.2": [0]}
+
+
+# Sources that nobody bounds
+
+
+def test_gaps_beyond_number_are_given_up_and_still_counted_as_missing(collector):
+    count = 5 * module.MAX_GAPS
+    assert all(take(collector, *range(0, 2 * count, 2)))
+    sequence = collector._sequences["actor-0.5e55"]
+    assert sequence._seen.intervals <= 2 * module.MAX_GAPS + 1
+    assert collector.missing == count - 1
+    assert take(collector, 1) == [False]
+    assert take(collector, 2 * count - 3) == [True]
+    assert collector.missing == count - 2
+
+
+def test_sources_beyond_number_are_forgotten_but_not_what_they_miss(collector, monkeypatch):
+    monkeypatch.setattr(module, "MAX_SOURCES", 3)
+    for number in range(10):
+        take(collector, 1, source=f"actor-{number}.5e55")
+    assert len(collector._sequences) == 3
+    assert collector.missing == 10
+
+
+def test_what_is_missing_fits_a_report_whatever_the_numbers(collector):
+    for number in range(5):
+        take(collector, 2**53, source=f"actor-{number}.5e55")
+    assert collector.missing == 2**53
+
+
+def test_services_beyond_number_share_a_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "MAX_PLAIN_FILES", 2)
+    collector = Collector(tmp_path, per_service=True)
+    for number in range(5):
+        take(collector, 0, source=f"actor-{number}.5e55")
+    collector.close()
+    assert {path.name for path in tmp_path.glob("*.log")} == {"actor-0.log", "actor-1.log", "other-services.log"}
+    assert len((tmp_path / "other-services.log").read_text().splitlines()) == 3
+
+
+def test_a_line_for_people_is_one_line_whatever_was_logged():
+    hostile = record(0, event="a\nb\x1b[2J\x9b", fields={"k\r": "v\x00"})
+    assert to_line(hostile).endswith("a\\x0ab\\x1b[2J\\x9b k\\x0d=v\\x00")
+
+
+def test_a_line_that_is_not_utf_8_is_passed_over_at_the_start(tmp_path):
+    (tmp_path / "rookery.jsonl").write_bytes(
+        b'{"source": "a.1", "number": 0}\n{"source": "a\xff.1", "number": 1}\n'
+    )
+    assert Collector(tmp_path).missing == 0

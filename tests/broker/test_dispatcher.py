@@ -1,5 +1,6 @@
 import pytest
 
+from broker.dispatcher import STRAGGLER_TIMEOUTS
 from common.intervals import IntervalSet
 from common.messages import StoreTotals
 from tests.broker.books import Books, header, stored_unit, totals
@@ -142,8 +143,65 @@ def test_an_actor_whose_lease_ran_out_gets_nothing_until_it_speaks_again():
     books.clock.advance(60.0)
     books.dispatcher.expire()
     assert books.leased() == []
+    books.dispatcher.renewed("a", [], 0)
     books.dispatcher.capacity("a", 1)
     assert books.leased() == [("a", 0, BOTH)]
+
+
+def test_units_that_an_actor_was_late_with_take_up_its_room_until_it_lets_go_of_them():
+    books = Books(ahead=100)
+    books.learners()
+    books.actor("hung", capacity=3)
+    assert [unit for _, unit, _ in books.leased()] == [0, 1, 2]
+    for _ in range(62):  # its engine hangs, its heartbeat goes on
+        books.clock.advance(1.0)
+        books.dispatcher.renewed("hung", [0, 1, 2], 7)
+        books.dispatcher.capacity("hung", 3)
+        books.dispatcher.expire()
+    assert books.dispatcher.actors["hung"].overdue == {0, 1, 2}
+    assert books.leased() == []
+    books.actor("b", capacity=4)
+    assert [(actor, unit) for actor, unit, _ in books.leased()] == [("b", 0), ("b", 1), ("b", 2), ("b", 3)]
+    books.dispatcher.renewed("hung", [1, 2], 8)  # it has got over it, and is done with one of them
+    books.dispatcher.released("hung", [1])
+    books.dispatcher.capacity("hung", 3)
+    assert [(actor, unit) for actor, unit, _ in books.leased()] == [("hung", 4), ("hung", 5)]
+
+
+def test_an_actor_that_gets_on_but_slowly_loses_its_units_to_one_that_has_nothing_to_do():
+    books = Books(ahead=2, lease_s=60.0)
+    books.learners()
+    books.actor("slow", capacity=2)
+    books.leased()
+    books.actor("idle", capacity=2)
+
+    def a_while_passes(lease_timeouts: float) -> list[tuple[str, int]]:
+        expired = []
+        for _ in range(round(2 * lease_timeouts)):
+            books.clock.advance(30.0)
+            positions = books.dispatcher.actors["slow"].positions + 1
+            books.dispatcher.renewed("slow", [0, 1], positions)
+            expired += books.dispatcher.expire()
+        return expired
+
+    assert a_while_passes(STRAGGLER_TIMEOUTS - 1) == []
+    assert a_while_passes(1) == [("slow", 0), ("slow", 1)]
+    assert [(actor, unit) for actor, unit, _ in books.leased()] == [("idle", 0), ("idle", 1)]
+    assert books.receive(0, "white", "slow")
+    assert not books.receive(0, "white", "idle")
+
+
+@pytest.mark.parametrize("ahead", [2, 9], ids=["nobody waits", "there is other work"])
+def test_a_slow_actor_keeps_its_units_while_nobody_needs_them(ahead):
+    books = Books(ahead=ahead, lease_s=60.0)
+    books.learners()
+    books.actor("slow", capacity=2)
+    books.leased()
+    books.actor("other", capacity=2 if ahead > 2 else 0)
+    for positions in range(1, 4 * STRAGGLER_TIMEOUTS):
+        books.clock.advance(30.0)
+        books.dispatcher.renewed("slow", [0, 1], positions)
+        assert books.dispatcher.expire() == []
 
 
 def test_units_given_back_are_leased_again_before_new_ones_smallest_first():
@@ -557,6 +615,21 @@ def test_games_that_the_store_does_not_account_for_open_the_accounting():
     assert ledger.closed
     ledger.totals = StoreTotals(games_read=3, games_used=1, games_unselected=1)
     assert not ledger.closed
+
+
+def test_a_store_that_lost_units_it_was_trained_on_gets_them_again_within_the_window():
+    books = Books("white", ahead=4, units=20)
+    white = books.learner("white", units=20, trained=20)
+    assert books.dispatcher.finished
+    white.units = IntervalSet([(0, 1), (9, 9)])
+    assert white.hello() == 17
+    assert not books.dispatcher.finished
+    books.actor("a", capacity=64)
+    assert [unit for _, unit, _ in books.leased()] == [2, 3, 4, 5]
+    white.store(2, 3, 4, 5)
+    assert [unit for _, unit, _ in books.leased()] == [6, 7, 8]
+    white.store(6, 7, 8)
+    assert [unit for _, unit, _ in books.leased()] == [10, 11, 12, 13]
 
 
 @pytest.mark.parametrize("leases", [0, 5, 10])

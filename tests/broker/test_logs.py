@@ -15,9 +15,12 @@ from common import wire
 from common.errors import OperatorError, Refused, RookeryError
 from common.logs import Logging, Spool, spool_path
 from common.messages import LogRecord
+from common.notify import Notifier
 from common.ports import Ports
+from common.process import Process
+from common.reload import Reload
 from common.settings import Settings
-from common.zmq_links import ZmqOperatorLink
+from common.zmq_links import ZmqOperatorLink, new_session
 from tests.broker.live import LiveBroker, until
 
 log = logging.getLogger("tests.broker")
@@ -33,6 +36,12 @@ class Stop:
         return self.told
 
 
+def process(settings: Settings, stop: Stop) -> Process:
+    """The collector's process, without signals and systemd."""
+    ports = Ports("127.0.0.1", settings.base_port)
+    return Process("logs", new_session(), ports, stop, Notifier(None), Reload(settings, lambda: settings, Stop()))
+
+
 class Collecting:
     """The collector's loop in a thread; a context manager."""
 
@@ -44,7 +53,7 @@ class Collecting:
 
     def _run(self, settings: Settings) -> None:
         try:
-            collect(settings, "logs", self.stop, "CRITICAL")
+            collect(settings, process(settings, self.stop), "CRITICAL")
         except RookeryError as error:
             self.error = error
 
@@ -234,8 +243,9 @@ def test_a_second_collector_of_the_name_goes_on_and_the_first_says_why(run, base
 
 def test_a_directory_that_cannot_be_written_is_one_clear_line(tmp_path, base_port):
     (tmp_path / "file").write_text("")
+    settings = Settings(run=str(tmp_path / "file"), base_port=base_port)
     with pytest.raises(OperatorError, match=r"^can't write logs to .*/file/logs: Not a directory; check --run$"):
-        collect(Settings(run=str(tmp_path / "file"), base_port=base_port), "logs", Stop(), None)
+        collect(settings, process(settings, Stop()), None)
 
 
 def test_a_spool_of_nonsense_is_sent_once_and_hurts_nobody(run, base_port, service):

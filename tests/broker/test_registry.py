@@ -1,6 +1,12 @@
 import pytest
 
-from broker.registry import AWAY_AFTER_S, FORGOTTEN_AFTER_S, MAX_REPLACED, Registry
+from broker.registry import (
+    AWAY_AFTER_S,
+    FORGOTTEN_AFTER_S,
+    MAX_REPLACED,
+    STRANGER_FORGOTTEN_AFTER_S,
+    Registry,
+)
 from common.messages import ActorReport, CollectorReport, Hello, LearnerReport, Role, StoreTotals
 from tests.broker.books import Clock
 
@@ -114,9 +120,18 @@ def test_the_status_is_in_order_of_role_and_name(registry):
 
 
 def test_a_service_is_long_gone_after_an_hour_of_silence(registry, clock):
-    registry.join(hello("a"))
+    registry.join(hello("a")).actor = ActorReport()
     clock.advance(FORGOTTEN_AFTER_S)
     registry.join(hello("b"))
     assert registry.long_gone() == []
     clock.advance(1)
     assert [service.hello.name for service in registry.long_gone()] == ["a"]
+
+
+def test_a_service_that_never_said_more_than_hello_is_forgotten_soon(registry, clock):
+    registry.join(hello("stranger"))
+    registry.join(hello("paused")).order = "paused"
+    clock.advance(STRANGER_FORGOTTEN_AFTER_S)
+    assert registry.long_gone() == []
+    clock.advance(1)
+    assert [service.hello.name for service in registry.long_gone()] == ["stranger"]

@@ -25,11 +25,12 @@ from common.messages import (
     ToBroker,
     Totals,
     Unknown,
+    WeightsHeader,
     WeightsRequest,
     Welcome,
 )
 from common.ports import Ports
-from common.zmq_links import ZmqCollectorLink, ZmqOperatorLink
+from common.zmq_links import ZmqCollectorLink, ZmqOperatorLink, own_topic
 from tests.broker.live import IDENTITY, Actor, Learner, LiveBroker, game, until, weights
 
 
@@ -152,9 +153,9 @@ def test_a_reason_longer_than_a_message_may_carry_is_cut(broker, actor):
 
 def test_a_peer_of_another_protocol_version_is_told_so(broker, stranger):
     socket = stranger(zmq.DEALER, "control")
-    socket.send(msgpack.packb({"v": 2, "kind": "hello", "from": "the future"}))
+    socket.send(msgpack.packb({"v": 3, "kind": "hello", "from": "the future"}))
     told = answer(socket, Refusal).reason
-    assert told == "protocol version 2 is not ours (1): run the same release of Rookery on all hosts"
+    assert told == "protocol version 3 is not ours (2): run the same release of Rookery on all hosts"
     until(lambda: sum(broker.router.dropped.values()) == 1)
 
 
@@ -165,14 +166,14 @@ def test_a_broker_of_another_protocol_version_is_told_to_the_operator(base_port,
 
     def answer_all() -> None:
         while other.poll(10):
-            other.send_multipart([other.recv_multipart()[0], msgpack.packb({"v": 2, "kind": "anything"})])
+            other.send_multipart([other.recv_multipart()[0], msgpack.packb({"v": 3, "kind": "anything"})])
 
     for peer in (actor(), learner("white")):
-        with pytest.raises(Refused, match="the broker speaks another protocol: protocol version 2 is not ours"):
+        with pytest.raises(Refused, match="the broker speaks another protocol: protocol version 3 is not ours"):
             until(lambda: None, lambda peer=peer: (peer.poll(), answer_all()))
     operator._socket.send(wire.encode(StatusRequest()))
     until(lambda: operator._socket.poll(0), answer_all)
-    with pytest.raises(Refused, match="speaks another protocol: protocol version 2"):
+    with pytest.raises(Refused, match="speaks another protocol: protocol version 3"):
         operator.status(2.0)
 
 
@@ -210,6 +211,40 @@ def test_the_word_of_a_process_that_was_started_earlier_replaces_nobody(broker, 
         assert isinstance(answer(socket, Welcome | Refusal), expected)
         socket.close()
     assert broker.router.registry.by_name["logs"].hello.session == "new"
+
+
+def test_one_started_later_that_was_silent_goes_on_when_it_speaks_again(broker, stranger):
+    """The older one, back from the dead, gets the name only for as long as the newer one says nothing."""
+    new, old = stranger(zmq.DEALER, "control", "new"), stranger(zmq.DEALER, "control", "old")
+    new.send(wire.encode(hello_of("new", started_ns=2000)))
+    answer(new, Welcome)
+    broker.clock.advance(11.0)
+    old.send(wire.encode(hello_of("old", started_ns=1000)))
+    answer(old, Welcome)
+    new.send(wire.encode(LeaseRequest(capacity=1)))
+    answer(new, Unknown)
+    new.send(wire.encode(hello_of("new", started_ns=2000)))
+    answer(new, Welcome)
+    assert "the newer one goes on" in answer(old, Refusal).reason
+
+
+def test_the_word_of_a_learner_that_was_started_earlier_replaces_no_other_of_its_agent(broker, stranger):
+    learner = {"role": Role.LEARNER, "agent": "white", "settings": IDENTITY}
+    for name, started_ns, expected in (("new", 2000, Welcome), ("old", 1000, Refusal)):
+        socket = stranger(zmq.DEALER, "control", name)
+        socket.send(wire.encode(hello_of(name, **{**learner, "name": name, "started_ns": started_ns})))
+        assert isinstance(answer(socket, Welcome | Refusal), expected)
+    assert broker.dispatcher.ledgers["white"].session == "new"
+
+
+def test_an_actor_that_names_an_agent_replaces_no_learner(broker, stranger, learner):
+    white = learner("white").join()
+    socket = stranger(zmq.DEALER, "control", "liar")
+    socket.send(wire.encode(hello_of("liar", role=Role.ACTOR, name="liar", agent="white", settings=IDENTITY)))
+    answer(socket, Welcome)
+    white.poll()
+    assert white.of(Refusal) == []
+    assert broker.dispatcher.ledgers["white"].session == white.session
 
 
 def test_a_session_that_was_replaced_is_told_again_whatever_it_says(broker, stranger):
@@ -493,46 +528,64 @@ def test_weights_go_to_the_actors_and_the_last_ones_to_who_comes_late(broker, ac
     white = learner("white").join()
     early = actor()
     early.wait(Welcome)
-    until(lambda: early.of(Weights), lambda: (white.link.publish(*weights("white", 3)), early.poll()))
+    until(lambda: early.of(Weights), lambda: (white.link.publish(*white.weights(3)), early.poll()))
     assert early.of(Weights)[0].header.version == 3
     late = actor("actor-1")
     (found,) = late.wait(Weights)
-    assert (found.header, found.body) == weights("white", 3)
+    assert (found.header, found.body) == white.weights(3)
 
 
 def test_old_weights_and_those_known_already_are_passed_over(broker, actor, learner):
     white = learner("white").join()
     first = actor()
     first.wait(Welcome)
-    until(lambda: first.of(Weights), lambda: (white.link.publish(*weights("white", 3)), first.poll()))
+    until(lambda: first.of(Weights), lambda: (white.link.publish(*white.weights(3)), first.poll()))
     for version in (2, 3, 4):
-        white.link.publish(*weights("white", version, bytes([version]) * 8))
+        white.link.publish(*white.weights(version, bytes([version]) * 8))
     first.wait(Weights, 2)
     assert [event.header.version for event in first.of(Weights)] == [3, 4]
+
+
+def test_a_learner_that_begins_anew_with_nothing_has_its_weights_taken(broker, actor, learner):
+    before = learner("white").join()
+    first = actor()
+    first.wait(Welcome)
+    until(lambda: first.of(Weights), lambda: (before.link.publish(*before.weights(50)), first.poll()))
+    anew = learner("white").join()
+    anew.version = 1
+    until(lambda: anew.of(PublishAgain), lambda: (anew.report(), anew.poll()))
+    until(lambda: len(first.of(Weights)) == 2, lambda: (anew.link.publish(*anew.weights(1)), first.poll()))
+    assert first.of(Weights)[1].header == anew.weights(1)[0]
+    late = actor("actor-1")
+    (found,) = late.wait(Weights)
+    assert found.header == anew.weights(1)[0]
 
 
 def test_weights_with_a_wrong_hash_are_dropped(broker, actor, learner):
     white = learner("white").join()
     first = actor()
     first.wait(Welcome)
-    header, _ = weights("white", 3)
-    until(lambda: first.link._control.dropped, lambda: (white.link.publish(header, b"\x01" * 8), first.poll()))
-    white.link.publish(*weights("white", 4))
+    header, _ = white.weights(3)
+    until(lambda: broker.router.dropped["weights are not what they say"],
+          lambda: (white.link.publish(header, b"\x01" * 8), first.poll()))  # fmt: skip
+    white.link.publish(*white.weights(4))
     first.wait(Weights)
     assert [event.header.version for event in first.of(Weights)] == [4]
 
 
 def test_weights_that_are_not_what_they_say_are_dropped_by_the_broker(broker, learner, stranger):
-    learner("white").join()
+    white = learner("white").join()
     socket = stranger(zmq.PUB, "weights_in")
-    header, body = weights("white", 3)
+    header, body = white.weights(3)
+    other, _ = weights("white", 3, session="another")
     red, _ = weights("red", 3)
     for frames in ([b"white", wire.encode(header), b"short"], [b"black", wire.encode(header), body],
-                   [b"red", wire.encode(red), body], [b"white", wire.encode(header)]):  # fmt: skip
+                   [b"red", wire.encode(red), body], [b"white", wire.encode(other), body],
+                   [b"white", wire.encode(header)]):  # fmt: skip
         before = sum(broker.router.dropped.values())
         until(lambda before=before: sum(broker.router.dropped.values()) > before,
               lambda frames=frames: (socket.send_multipart(frames), time.sleep(0.002)))  # fmt: skip
-    assert broker.router._weights.version("white") == -1
+    assert broker.router._weights.version("white", white.session) == -1
 
 
 def test_a_broker_that_misses_the_weights_has_them_published_again(broker, learner):
@@ -599,7 +652,7 @@ def test_the_status_closes_and_knows_the_whole(broker, actor, learners, operator
 def garbage() -> list[list[bytes]]:
     totals = {"kind": "totals", "units": 1, "games": 1}
     return [
-        [b""], [b"\xc1"], [b"x" * 5000], [b"\x91" * 100_000], [b"", b"", b""], [msgpack.packb({"v": 1, **totals})],
+        [b""], [b"\xc1"], [b"x" * 5000], [b"\x91" * 100_000], [b"", b"", b""], [msgpack.packb({"v": 2, **totals})],
         [msgpack.packb({"v": 7, **totals})], [wire.encode(LeaseRequest(capacity=1))] * 9,
     ]  # fmt: skip
 
@@ -629,7 +682,8 @@ def test_what_makes_no_sense_is_forwarded_to_collectors_and_hurts_nobody(
 ):
     logs = closing(ZmqCollectorLink(Ports("127.0.0.1", base_port), "logs", "c011ec70"))
     socket = stranger(zmq.PUB, "logs_in")
-    until(lambda: logs.malformed >= 3, lambda: (socket.send_multipart([b"\xc1", b"x"]), logs.poll(0.01)))
+    until(lambda: logs.malformed >= 3, lambda: (socket.send(b"\xc1"), logs.poll(0.01)))
+    until(lambda: broker.router.dropped["log record frames"], lambda: socket.send_multipart([b"\xc1", b"x"]))
     assert operator.status(5.0)
 
 
@@ -685,10 +739,28 @@ def test_one_who_asks_and_never_reads_does_not_hold_the_others_up(broker, base_p
     assert operator.command("pause", [], 5.0) == ([], [])
 
 
+def test_weights_asked_for_do_not_come_before_leases_on_their_channel(broker, stranger, learner):
+    white = learner("white").join()
+    until(lambda: broker.router._weights.version("white", white.session) == 1,
+          lambda: (white.link.publish(*white.weights(1)), white.poll()))  # fmt: skip
+    weights_out = stranger(zmq.SUB, "weights_out")
+    weights_out.setsockopt(zmq.SUBSCRIBE, own_topic("far"))
+    control = stranger(zmq.DEALER, "control", "far")
+    control.send(wire.encode(hello_of("far", role=Role.ACTOR, name="far", settings=IDENTITY)))
+    answer(control, Welcome)
+    until(lambda: weights_out.poll(100),
+          lambda: control.send(wire.encode(WeightsRequest(agent="white", newer_than=-1))))  # fmt: skip
+    topic, envelope, body = weights_out.recv_multipart()
+    assert topic == own_topic("far")
+    assert wire.decode(envelope, WeightsHeader).version == 1
+    assert body == white.weights(1)[1]
+    assert not control.poll(0)
+
+
 def test_one_who_asks_for_weights_and_never_reads_does_not_hold_the_others_up(broker, stranger, learner, operator):
     white = learner("white").join()
-    until(lambda: broker.router._weights.version("white") == 1,
-          lambda: (white.link.publish(*weights("white", 1, b"x" * 100_000)), white.poll()))  # fmt: skip
+    until(lambda: broker.router._weights.version("white", white.session) == 1,
+          lambda: (white.link.publish(*white.weights(1, b"x" * 100_000)), white.poll()))  # fmt: skip
     socket = stranger(zmq.DEALER, "control", "slow")
     socket.send(wire.encode(hello_of("slow", role=Role.ACTOR, name="slow", settings=IDENTITY)))
     answer(socket, Welcome)
@@ -698,11 +770,9 @@ def test_one_who_asks_for_weights_and_never_reads_does_not_hold_the_others_up(br
     assert operator.status(5.0)
 
 
-def test_reasons_of_dropped_messages_are_told_apart_up_to_a_number(broker, stranger, operator):
-    socket = stranger(zmq.DEALER, "control")
+def test_reasons_of_dropped_messages_are_told_apart_up_to_a_number(broker, operator):
     for number in range(150):
-        socket.send(msgpack.packb({"v": 100 + number}))
-    until(lambda: sum(broker.router.dropped.values()) == 150)
+        broker.router._drop(f"reason {number}")
     dropped = operator.status(5.0).dropped
     assert len(dropped) == 101
     assert dropped["other reasons"] == 50
@@ -755,3 +825,10 @@ def test_a_command_reply_lists_only_whom_the_order_reached(broker, stranger):
     socket = stranger(zmq.DEALER, "control")
     socket.send(wire.encode(Command(action=Action.DRAIN, names=["nobody", "nobody"])))
     assert answer(socket, CommandReply) == CommandReply(names=[], unknown=["nobody"])
+
+
+def test_the_status_of_a_large_fleet_comes_through(broker, stranger, operator):
+    for number in range(6000):
+        session = f"session-{number}"
+        broker.router.registry.join(hello_of(session, role=Role.ACTOR, name=f"actor-{number}"))
+    assert len(operator.status(20.0).services) == 6000

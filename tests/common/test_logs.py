@@ -1,5 +1,6 @@
 import io
 import logging
+import os
 import sys
 from enum import StrEnum
 
@@ -7,7 +8,16 @@ import numpy as np
 import pytest
 
 from common import logs, wire
-from common.logs import LineFormatter, Logging, Spool, fields_of, message_of, spool_path
+from common.logs import (
+    JournalFormatter,
+    LineFormatter,
+    Logging,
+    Spool,
+    console_formatter,
+    fields_of,
+    message_of,
+    spool_path,
+)
 from common.messages import LogRecord
 from common.ports import Ports
 
@@ -108,6 +118,30 @@ def test_a_line_tells_who_and_what():
     assert LineFormatter("a").format(made(error=True)).endswith("ValueError: oh")
 
 
+@pytest.mark.parametrize(
+    ("level", "priority"), [("CRITICAL", 2), ("ERROR", 3), ("WARNING", 4), ("INFO", 6), ("DEBUG", 7)]
+)
+def test_a_line_for_the_journal_has_its_priority_and_neither_time_nor_service(level: str, priority: int):
+    line = JournalFormatter("actor-0").format(made("lease granted", logging.getLevelNamesMapping()[level], unit=3))
+    assert line == f"<{priority}>lease granted unit=3"
+
+
+def test_every_line_of_a_traceback_has_its_priority():
+    lines = JournalFormatter("a").format(made(level=logging.ERROR, error=True)).splitlines()
+    assert len(lines) > 3
+    assert all(line.startswith("<3>") for line in lines)
+
+
+def test_the_journal_is_known_by_the_file_that_systemd_names(tmp_path):
+    with (tmp_path / "journal").open("w") as stream, (tmp_path / "other").open("w") as other:
+        file = os.fstat(stream.fileno())
+        environment = {"JOURNAL_STREAM": f"{file.st_dev}:{file.st_ino}"}
+        assert isinstance(console_formatter(stream, "a", environment), JournalFormatter)
+        assert not isinstance(console_formatter(other, "a", environment), JournalFormatter)
+        assert not isinstance(console_formatter(stream, "a", {}), JournalFormatter)
+    assert not isinstance(console_formatter(io.StringIO(), "a", environment), JournalFormatter)
+
+
 def test_what_logging_itself_puts_into_a_record_is_no_field():
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
@@ -158,6 +192,24 @@ def test_a_spool_that_cannot_be_written_costs_records_and_nothing_else(tmp_path)
     spool = Spool(tmp_path / "file" / "spool")
     spool.extend([b"one", b"two"])
     assert (spool.dropped, spool.take()) == (2, [])
+
+
+def test_half_a_record_is_never_left_by_a_full_disk(tmp_path, monkeypatch):
+    spool = Spool(tmp_path / "spool")
+    spool.extend([b"one"])
+    write = os.write
+
+    def full(descriptor, content):
+        if len(content) < 5:
+            raise OSError(28, "No space left on device")
+        return write(descriptor, content[:5])
+
+    with monkeypatch.context() as patched:
+        patched.setattr("os.write", full)
+        spool.extend([b"two"])
+    assert spool.dropped == 1
+    spool.extend([b"three"])
+    assert spool.take() == [b"one", b"three"]
 
 
 # Setting up and taking down

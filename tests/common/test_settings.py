@@ -29,7 +29,7 @@ OTHER = {
     "seed": 2**53, "run": "runs/ü\t\x7f", "actors": 4, "engine": "/opt/fish", "device": "cuda:1",
     "checkpoint_every": 9, "keep_checkpoints": 2, "max_units_ahead": 11, "lease_timeout_s": 0.25,
     "broker": "train1", "bind": "0.0.0.0", "base_port": 6000, "evaluations": "e.db", "log_level": "debug",
-    "log_files": True, "sequential": True,
+    "log_files": True, "sequential": True, "keys": "/etc/keys", "insecure": True, "operator": "anna",
 }  # fmt: skip
 """A value for each setting that is not its default."""
 

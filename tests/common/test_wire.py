@@ -51,11 +51,16 @@ def refusal(data: bytes, kinds=ANY) -> str:
 # Golden bytes
 
 
-@pytest.mark.parametrize("line", golden(1), ids=lambda line: line["message"]["kind"])
-def test_messages_of_version_1_are_these_bytes(line):
+@pytest.mark.parametrize("line", golden(2), ids=lambda line: line["message"]["kind"])
+def test_messages_of_version_2_are_these_bytes(line):
     message = msgspec.convert(line["message"], KINDS[line["message"]["kind"]])
     assert wire.encode(message).hex() == line["hex"]
     assert wire.decode(bytes.fromhex(line["hex"]), ANY) == message
+
+
+@pytest.mark.parametrize("line", golden(1), ids=lambda line: line["message"]["kind"])
+def test_messages_of_version_1_are_told_as_such(line):
+    assert "protocol version 1 is not ours (2)" in refusal(bytes.fromhex(line["hex"]))
 
 
 def test_every_message_has_golden_bytes():
@@ -80,10 +85,10 @@ def test_the_games_of_a_lease_are_these_bytes():
 # Versions
 
 
-@pytest.mark.parametrize("version", [0, 2, 10**6, None, "1", True, 1.0, [1], {"v": 1}])
+@pytest.mark.parametrize("version", [0, 1, 3, 10**6, None, "1", True, 1.0, [1], {"v": 1}])
 def test_another_version_is_told_as_such(version):
     data = msgpack.packb({"v": version, "kind": "goodbye"})
-    with pytest.raises(wire.ProtocolMismatch, match=r"is not ours \(1\): run the same release"):
+    with pytest.raises(wire.ProtocolMismatch, match=r"is not ours \(2\): run the same release"):
         wire.decode(data, ANY)
 
 
@@ -100,7 +105,7 @@ def test_a_peer_cannot_make_the_line_about_its_version_long():
 
 def test_a_message_of_another_version_need_make_no_sense_otherwise():
     with pytest.raises(wire.ProtocolMismatch):
-        wire.decode(msgpack.packb({"v": 2, "kind": "teleport", "to": [1, 2]}), ANY)
+        wire.decode(msgpack.packb({"v": 3, "kind": "teleport", "to": [1, 2]}), ANY)
 
 
 # Malformed
@@ -138,8 +143,8 @@ def test_a_message_of_another_version_need_make_no_sense_otherwise():
         (b"\x91" * 10**5, "not msgpack"),
         (b"\x81\xa1v" * 10**5, "not msgpack"),
         (b"\x82\xa1v\x01\xa4kind\xa2\xff\xff", "not msgpack"),  # not UTF-8
-        (msgpack.packb({"v": 1, "kind": msgpack.Timestamp(1)}), "kind"),
-        (msgpack.packb({"v": 1, "kind": msgpack.ExtType(5, b"x")}), "kind"),
+        (msgpack.packb({"v": 2, "kind": msgpack.Timestamp(1)}), "kind"),
+        (msgpack.packb({"v": 2, "kind": msgpack.ExtType(5, b"x")}), "kind"),
     ],
 )
 def test_what_is_no_message_is_told_and_nothing_else(data, told):
@@ -168,7 +173,7 @@ VALUES = st.recursive(
     | st.dictionaries(st.text(max_size=8) | st.binary(max_size=4), inner, max_size=4),
     max_leaves=12,
 )  # fmt: skip
-FRAMES = [bytes.fromhex(line["hex"]) for line in golden(1)]
+FRAMES = [bytes.fromhex(line["hex"]) for line in golden(2)]
 
 
 def decoded(data: bytes, kinds=ANY) -> object:
@@ -198,7 +203,7 @@ def test_mutated_frames_raise_nothing_but_message_errors(data, changes, cut):
     decoded(bytes(mutated[: cut % len(mutated)]))
 
 
-@given(st.sampled_from(golden(1)), st.data())
+@given(st.sampled_from(golden(2)), st.data())
 def test_values_of_any_type_in_any_field_raise_nothing_but_message_errors(line, data):
     fields = dict(line["message"])
     for name in data.draw(st.lists(st.sampled_from(sorted(fields)), min_size=1, max_size=3)):
@@ -291,12 +296,12 @@ def test_a_deeply_nested_extra_field_of_a_batch_raises_nothing_but_message_error
 
 
 def test_another_version_of_a_batch_is_told_as_such():
-    assert header(msgpack.packb({"v": 2, **msgspec.to_builtins(BATCH)})) is wire.ProtocolMismatch
+    assert header(msgpack.packb({"v": 3, **msgspec.to_builtins(BATCH)})) is wire.ProtocolMismatch
     assert header(wire.encode(BATCH) + b"x" * wire.MAX_ENVELOPE_BYTES) is MessageError
 
 
 def test_names_and_numbers_keep_to_their_ranges():
-    hello = next(line["message"] for line in golden(1) if line["message"]["kind"] == "hello")
+    hello = next(line["message"] for line in golden(2) if line["message"]["kind"] == "hello")
     for name in ("x" * 129, "", "a/b", "ü"):
         assert "name" in refusal(frame(**{**hello, "name": name}), Hello)
     for name in ("x" * 128, string.ascii_letters, "a@b.c_d-e", "7"):

@@ -1,6 +1,7 @@
 """What a run must have stored, worked out from the games by python-chess alone."""
 
 import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,14 +17,15 @@ def text_of(path: Path) -> str:
     content = path.read_bytes()
     if path.suffix == ".zst":
         content = zstandard.ZstdDecompressor().stream_reader(io.BytesIO(content)).read()
-    return content.decode()
+    return content.decode(errors="replace")  # old files have names in Latin-1
 
 
 def games_of(paths: Sequence[Path], limit: int) -> list[chess.pgn.Game]:
     """Return the first games of the files, as python-chess reads them."""
     games: list[chess.pgn.Game] = []
     for path in paths:
-        stream = io.StringIO(text_of(path))
+        # python-chess takes a second empty line for the end of a game that has headers only.
+        stream = io.StringIO(re.sub(r"(\r?\n){3,}", "\n\n", text_of(path)))
         while len(games) < limit and (game := chess.pgn.read_game(stream)) is not None:
             games.append(game)
     return games

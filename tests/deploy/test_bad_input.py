@@ -330,7 +330,7 @@ def test_a_broker_turns_a_peer_of_another_version_away_and_goes_on(
         status = ask(ports)
         broker.process.terminate()
         assert broker.end().code == 0
-    assert answer.reason == "protocol version 99 is not ours (1): run the same release of Rookery on all hosts"
+    assert answer.reason == "protocol version 99 is not ours (2): run the same release of Rookery on all hosts"
     assert status is not None
     assert status.services == []
     assert sum(status.dropped.values()) == 1
@@ -353,4 +353,4 @@ def test_a_service_that_meets_a_broker_of_another_version_says_so_and_ends(
     assert "Traceback" not in ended.err
     last = ended.err.splitlines()[-1]
     assert last.startswith(f"{service}: the broker ")
-    assert last.endswith("protocol version 99 is not ours (1): run the same release of Rookery on all hosts")
+    assert last.endswith("protocol version 99 is not ours (2): run the same release of Rookery on all hosts")

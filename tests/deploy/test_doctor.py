@@ -29,7 +29,7 @@ from tests.deploy.runs import SAMPLE, Ended, Started, ask, wait_until
 
 CHECKS = [
     "python", "rookery", "extra actor", "extra learner", "zeromq", "engine", "engine build", "engine speed", "cpus",
-    "memory", "disk", "ports", "torch",
+    "memory", "disk", "keys", "ports", "torch",
 ]  # fmt: skip
 
 
@@ -266,7 +266,7 @@ def test_a_broker_of_another_protocol_is_a_failure(base_port: int) -> None:
         finding = broker_finding(base_port)
         other.join(timeout=10)
     assert finding.verdict is Verdict.FAIL
-    assert "speaks another protocol: protocol version 99 is not ours (1)" in finding.summary
+    assert "speaks another protocol: protocol version 99 is not ours (2)" in finding.summary
     assert finding.advice == "install the same release of Rookery on all hosts"
 
 

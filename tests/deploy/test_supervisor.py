@@ -76,9 +76,9 @@ def wait_for_word(service: Supervised) -> None:
 
 
 def test_pauses_double_with_each_quick_death_up_to_a_longest(
-    tmp_path: Path, supervisor: Supervisor, clock: Clock, program: Program, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, clock: Clock, program: Program
 ) -> None:
-    monkeypatch.setattr("deploy.supervisor.QUICK_DEATHS_MAX", 9)
+    supervisor = Supervisor(clock, jitter=lambda: 1.0, quick_deaths_max=9)
     thing = service(tmp_path, program(DIES + "sys.exit(1)"))
     supervisor.add(thing)
     pauses_s = []

@@ -1,13 +1,10 @@
 """Two hosts, played by network namespaces: broker, collector and learners on one, actors on the other."""
 
 import json
-import os
 import shutil
 import signal
-import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -18,54 +15,24 @@ from common.settings import DEFAULT_AGENTS
 from learner.directory import AgentDirectory
 from learner.store import ExperienceReader
 from learner.weights import digest, load_weights
+from tests.deploy.hosts import Host, NoHosts, hosts, join
 from tests.deploy.reference import FLAGS, UNITS, Reference
-from tests.deploy.runs import COMMANDS, Started, wait_until
+from tests.deploy.runs import Started, wait_until
 
 pytestmark = pytest.mark.slow
 
 LEARNING_HOST, ACTING_HOST = "10.203.77.1", "10.203.77.2"
 
 
-@dataclass(frozen=True)
-class Hosts:
-    """Names of the two namespaces."""
-
-    ip: str
-    learning: str
-    acting: str
-
-    def command(self, host: str, *words: str) -> list[str]:
-        """Return a command of ours as it runs on a host."""
-        return [self.ip, "netns", "exec", host, str(COMMANDS / words[0]), *words[1:]]
-
-
 @pytest.fixture(scope="module")
-def hosts() -> Iterator[Hosts]:
-    """Two namespaces joined by a cable."""
-    ip = shutil.which("ip") or shutil.which("ip", path="/sbin:/usr/sbin")
-    if ip is None:
-        pytest.skip("no `ip` here to make network namespaces with (Debian: iproute2)")
-    if os.geteuid() != 0:
-        pytest.skip("only root can make network namespaces")
-    number = os.getpid() % 100_000
-    learning, acting = f"nest{number}l", f"nest{number}a"
-
-    def tell(*words: str) -> None:
-        subprocess.run([ip, *words], check=True, capture_output=True, text=True)
-
-    with ExitStack() as stack:
-        try:
-            for name in (learning, acting):
-                tell("netns", "add", name)
-                stack.callback(subprocess.run, [ip, "netns", "del", name], check=False)
-                tell("-n", name, "link", "set", "lo", "up")
-            tell("-n", learning, "link", "add", "cable", "type", "veth", "peer", "name", "cable", "netns", acting)
-            for name, address in ((learning, LEARNING_HOST), (acting, ACTING_HOST)):
-                tell("-n", name, "address", "add", f"{address}/24", "dev", "cable")
-                tell("-n", name, "link", "set", "cable", "up")
-        except subprocess.CalledProcessError as error:
-            pytest.skip(f"network namespaces can't be made here: {error.stderr.strip()}")
-        yield Hosts(ip, learning, acting)
+def both() -> Iterator[tuple[Host, Host]]:
+    """Two hosts joined by a cable: the learning one and the acting one."""
+    try:
+        with hosts(LEARNING_HOST, ACTING_HOST) as (learning, acting):
+            join(learning, acting)
+            yield learning, acting
+    except NoHosts as reason:
+        pytest.skip(str(reason))
 
 
 def settings_file(path: Path, reference: Reference) -> Path:
@@ -78,13 +45,59 @@ def settings_file(path: Path, reference: Reference) -> Path:
     return path
 
 
-def test_two_hosts_learn_what_one_process_would_have(tmp_path: Path, hosts: Hosts, reference: Reference) -> None:
+def enrol(learning: Path, acting: Path) -> None:
+    """Make everybody's keys on the learning host, and carry to the other one those that belong there."""
+    for words in (
+        ["init"], ["add", "actor", "far-0", "far-1"], ["add", "learner", "white", "black"],
+        ["add", "collector", "logs"], ["add", "operator", "operator"],
+    ):  # fmt: skip
+        with Started(["rookery", "keys", *words, "--keys", str(learning)]) as command:
+            ended = command.end()
+        assert ended.code == 0, ended.err
+    for name in (
+        "broker.key",
+        "actors/far-0.key_secret",
+        "actors/far-1.key_secret",
+        "operators/operator.key_secret",
+    ):
+        (acting / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(learning / name, acting / name)
+
+
+def test_off_loopback_nothing_listens_or_connects_without_keys(
+    tmp_path: Path, both: tuple[Host, Host], reference: Reference
+) -> None:
+    learning, acting = both
+    shared = (
+        "--settings",
+        str(settings_file(tmp_path / "rookery.toml", reference)),
+        "--run",
+        str(tmp_path / "run"),
+    )
+    for command, address in (
+        (learning.command("rookery-broker", *shared, "--broker", "127.0.0.1"), "--bind " + LEARNING_HOST),
+        (acting.command("rookery-actor", *shared), "--broker " + LEARNING_HOST),
+    ):
+        with Started(command) as service:
+            ended = service.end()
+        assert ended.code == 2
+        line = ended.err.splitlines()[-1]
+        assert address in line
+        assert "--insecure" in line
+
+
+def test_two_hosts_learn_what_one_process_would_have(
+    tmp_path: Path, both: tuple[Host, Host], reference: Reference
+) -> None:
+    learning, acting = both
+    enrol(tmp_path / "keys", tmp_path / "keys-of-actors")
     shared = ("--settings", str(settings_file(tmp_path / "rookery.toml", reference)))
-    here = (*shared, "--run", str(tmp_path / "learning"))
-    there = (*shared, "--run", str(tmp_path / "acting"))
+    here = (*shared, "--run", str(tmp_path / "learning"), "--keys", str(tmp_path / "keys"))
+    keys_there = ("--keys", str(tmp_path / "keys-of-actors"))
+    there = (*shared, "--run", str(tmp_path / "acting"), *keys_there)
 
     def status() -> Status | None:
-        with Started(hosts.command(hosts.acting, "rookery", "status", "--json", *shared)) as command:
+        with Started(acting.command("rookery", "status", "--json", *shared, *keys_there)) as command:
             ended = command.end()
         return msgspec.json.decode(ended.out, type=Status) if ended.code == 0 else None
 
@@ -101,12 +114,12 @@ def test_two_hosts_learn_what_one_process_would_have(tmp_path: Path, hosts: Host
         services = [
             stack.enter_context(Started(command))
             for command in (
-                hosts.command(hosts.acting, "rookery-actor", "--name", "far-0", *there),
-                hosts.command(hosts.acting, "rookery-actor", "--name", "far-1", *there),
-                hosts.command(hosts.learning, "rookery-learner", "--agent", "white", *here),
-                hosts.command(hosts.learning, "rookery-learner", "--agent", "black", *here),
-                hosts.command(hosts.learning, "rookery-logs", *here),
-                hosts.command(hosts.learning, "rookery-broker", *here),
+                acting.command("rookery-actor", "--name", "far-0", *there),
+                acting.command("rookery-actor", "--name", "far-1", *there),
+                learning.command("rookery-learner", "--agent", "white", *here),
+                learning.command("rookery-learner", "--agent", "black", *here),
+                learning.command("rookery-logs", *here),
+                learning.command("rookery-broker", *here),
             )
         ]
         wait_until(is_finished, "the end of the training")

@@ -10,7 +10,7 @@ from common.messages import Status
 from learner.checkpoints import CheckpointDirectory
 from learner.directory import AgentDirectory
 from tests.deploy.reference import FLAGS, SMALL_WINDOW, UNITS, Reference, half_way
-from tests.deploy.runs import Run, Started, is_gone, report_of, wait_until
+from tests.deploy.runs import Run, Started, is_gone, report_of, wait_until, weights_of
 
 pytestmark = pytest.mark.slow
 
@@ -85,3 +85,18 @@ def test_a_run_whose_actors_are_all_drained_ends_and_a_learner_that_ends_is_star
         ended = run.end()
     assert (ended.code, ended.err) == (130, "")
     assert report_of(tmp_path).closed
+
+
+def test_a_run_with_keys_off_loopback_makes_those_of_its_own_processes_and_learns_the_same(
+    tmp_path: Path, reference: Reference, base_port: int
+) -> None:
+    keys = tmp_path / "keys"
+    with Started(("rookery", "keys", "init", "--keys", str(keys))) as command:
+        assert command.end().code == 0
+    flags = (*FLAGS, "--keys", str(keys), "--bind", "0.0.0.0")
+    with Run(tmp_path / "run", *flags, games=reference.games, base_port=base_port) as run:
+        ended = run.end()
+    assert (ended.code, ended.err) == (0, "")
+    assert "keys made in" in ended.out
+    assert weights_of(tmp_path / "run") == reference.weights
+    assert (keys / "allow" / "actors" / "actor-1.key").exists()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from common.batch import encode
-from common.errors import Refused, RookeryError, RunDirectoryError, StoreError
+from common.errors import Refused, RookeryError, RunDirectoryError, StoreDamaged, StoreError
 from common.links import Delivered, LearnerEvent
 from common.messages import (
     BatchHeader,
@@ -103,6 +103,7 @@ def made(link: FakeLink, directory: AgentDirectory, on_stored=lambda: None) -> I
     return Intake(
         WHITE,
         directory,
+        "s",
         "mlp",
         lambda: ExperienceStore(directory.experience, WHITE),
         lambda _: link,
@@ -235,7 +236,10 @@ def test_a_bug_ends_it_instead_of_leaving_the_training_alone(
         intake.check()
 
 
-def test_a_directory_in_use_is_said_at_the_start(link: FakeLink, directory: AgentDirectory) -> None:
+def test_a_directory_in_use_is_said_at_the_start(
+    link: FakeLink, directory: AgentDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("learner.lock.TAKEOVER_S", 0.0)
     with ExperienceStore(directory.experience, WHITE), pytest.raises(RunDirectoryError, match="another learner"):
         made(link, directory).start()
 
@@ -297,3 +301,80 @@ def test_a_report_comes_soon_after_progress(link: FakeLink, intake: Intake) -> N
         before = len(link.reports)
         intake.got_on()
         link.wait_for(lambda before=before: len(link.reports) > before)
+
+
+def test_weights_without_the_experience_behind_them_are_not_published_again(
+    link: FakeLink, intake: Intake, directory: AgentDirectory
+) -> None:
+    """Somebody has deleted the store to begin anew: the old training's weights are not the new one's."""
+    intake.publish(publication(3))
+    link.wait_for(lambda: link.published == [3])
+    intake.stop()
+    directory.experience.unlink()
+    later = FakeLink()
+    anew = made(later, directory)
+    anew.start()
+    later.deliver(PublishAgain(), delivered(0))
+    later.wait_for(lambda: bool(later.acknowledged))
+    anew.stop()
+    assert later.published == []
+
+
+def test_the_version_is_that_of_the_weights_published_last(link: FakeLink, intake: Intake) -> None:
+    assert intake.version == 0
+    intake.publish(publication(4))
+    link.wait_for(lambda: link.published == [4])
+    intake.stop()
+    assert intake.version == 4
+
+
+def test_what_could_not_be_stored_is_tried_again_without_being_sent_again(
+    link: FakeLink, intake: Intake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("learner.intake.AGAIN_S", 0.01)
+    tries = []
+
+    def full(self, records):
+        tries.append([record.unit for record in records])
+        raise StoreError("the disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ExperienceStore, "put_many", full)
+        link.deliver(delivered(0), delivered(1))
+        link.wait_for(lambda: bool(tries))
+        link.deliver(delivered(1), *(delivered(unit) for unit in range(2, 2 * CREDIT)))
+        link.wait_for(lambda: tries[-1] != [0, 1] and not link.events)
+    link.wait_for(lambda: len(link.acknowledged) >= CREDIT)
+    assert [unit.unit for unit, _ in link.acknowledged] == list(range(CREDIT))  # the others come again
+    intake.check()
+
+
+def test_weights_that_could_not_be_written_are_published_and_written_later(
+    link: FakeLink, intake: Intake, directory: AgentDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("learner.intake.AGAIN_S", 0.01)
+
+    def full(path, weights, about):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("learner.intake.save_weights", full)
+        intake.publish(publication(3))
+        link.wait_for(lambda: link.published == [3])
+        assert not intake.idle
+        assert not directory.weights.exists()
+    link.wait_for(lambda: intake.idle)
+    assert load_weights(directory.weights)[1]["version"] == 3
+    assert link.published == [3]
+
+
+def test_a_damaged_store_ends_it(link: FakeLink, intake: Intake, monkeypatch: pytest.MonkeyPatch) -> None:
+    def damaged(self, records):
+        raise StoreDamaged("malformed")
+
+    monkeypatch.setattr(ExperienceStore, "put_many", damaged)
+    link.deliver(delivered(0))
+    intake._thread.join(PATIENCE_S)
+    with pytest.raises(StoreDamaged, match="malformed"):
+        intake.check()
+    assert not link.acknowledged

@@ -1,4 +1,5 @@
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from common.batch import encode
-from common.errors import RunDirectoryError, StoreError
+from common.errors import RunDirectoryError, StoreDamaged, StoreError
 from common.messages import Interval, StoreTotals
 from learner.store import Duplicates, ExperienceReader, ExperienceStore
 from tests.learner.units import BLACK, WHITE, random_batch, record, store_with
@@ -120,13 +121,6 @@ os.kill(os.getpid(), 9)
         assert store.intervals() == [Interval(0, 1)]
 
 
-def test_a_second_learner_on_a_directory_is_refused_and_told_who_is_there(path: Path) -> None:
-    told = f"another learner \\(process {os.getpid()}\\)"
-    with ExperienceStore(path, WHITE), pytest.raises(RunDirectoryError, match=told):
-        ExperienceStore(path, WHITE)
-    ExperienceStore(path, WHITE).close()
-
-
 def test_a_directory_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(RunDirectoryError, match="can't be written"):
@@ -164,6 +158,7 @@ def test_a_store_of_a_later_format_is_refused(path: Path) -> None:
     ExperienceStore(path, WHITE).close()
     with sqlite3.connect(path) as connection:
         connection.execute("PRAGMA user_version = 2")
+        connection.execute("UPDATE meta SET value = '2' WHERE name = 'format'")
     connection.close()
     with pytest.raises(StoreError, match="format 2, this Rookery reads 1"):
         ExperienceStore(path, WHITE)
@@ -203,3 +198,201 @@ def test_a_full_disk_stores_nothing_of_the_group_and_says_so(path: Path) -> None
         assert store.totals().units == 1
         store._connection.execute("PRAGMA max_page_count = 100000")
         assert store.put_many(group) == {1, 2}
+
+
+# Mending
+
+
+def aside(path: Path) -> list[str]:
+    return sorted(other.name for other in path.parent.iterdir() if "damaged" in other.name)
+
+
+def damage(path: Path, at: int, by: bytes = b"\xa5\x5a") -> None:
+    content = bytearray(path.read_bytes())
+    content[at : at + len(by)] = by
+    path.write_bytes(content)
+
+
+def stored(path: Path, count: int = 12) -> dict[int, bytes]:
+    """A store of units that fill some pages each, closed; return the bodies."""
+    batches = [random_batch(unit, games=30) for unit in range(count)]
+    store_with(path, batches).close()
+    return {batch.unit: encode(batch) for batch in batches}
+
+
+@pytest.mark.parametrize(
+    ("at", "what"),
+    [
+        (3, "SQLite's name"),
+        (16, "the size of a page"),
+        (18, "the kind of journal"),
+        (29, "the number of pages"),
+        (61, "our format"),
+        (69, "our number"),
+        (100, "the table of tables"),
+        (8192, "the root of the units"),
+    ],
+)
+def test_a_store_with_a_damaged_header_or_root_is_mended_without_losing_a_unit(
+    path: Path, caplog: pytest.LogCaptureFixture, at: int, what: str
+) -> None:
+    bodies = stored(path)
+    damage(path, at)
+    before = path.read_bytes()
+    with ExperienceStore(path, WHITE) as store:
+        assert dict(store.read_from(0)) == bodies
+    if aside(path):  # some of it SQLite doesn't mind
+        assert [record.message for record in caplog.records] == ["store mended: what it lacks is made again"]
+        assert path.with_name("experience.db.damaged-1").read_bytes() == before
+        assert caplog.records[0].units_kept == len(bodies)
+    else:
+        assert at == 29
+
+
+def test_a_store_that_was_cut_off_keeps_the_units_before_the_cut(path: Path) -> None:
+    bodies = stored(path)
+    os.truncate(path, path.stat().st_size * 2 // 3)
+    with ExperienceStore(path, WHITE) as store:
+        kept = dict(store.read_from(0))
+        assert 0 < len(kept) < len(bodies)
+        assert kept.items() < bodies.items()
+        assert store.totals().units == len(kept)
+        assert store.put_many([record(random_batch(unit, games=30)) for unit in range(12)]) == set(bodies) - set(
+            kept
+        )
+    assert aside(path) == ["experience.db.damaged-1"]
+
+
+@pytest.mark.parametrize("size", [1, 15, 50, 99, 100, 4095])
+def test_of_a_store_that_was_cut_off_in_its_first_page_a_new_one_is_made(path: Path, size: int) -> None:
+    stored(path)
+    os.truncate(path, size)
+    with ExperienceStore(path, WHITE) as store:
+        assert store.intervals() == []
+    assert aside(path) == ["experience.db.damaged-1"]
+
+
+def killed(path: Path, to: Path) -> dict[int, bytes]:
+    """Leave at `to` what a killed learner leaves, six units in the file and six in its log; return the bodies."""
+    batches = [random_batch(unit, games=30) for unit in range(12)]
+    with store_with(path, batches[:6]) as store:
+        store._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        for batch in batches[6:]:
+            store.put_many([record(batch)])
+        to.parent.mkdir(parents=True)
+        for end in ("", "-wal"):
+            shutil.copy(f"{path}{end}", f"{to}{end}")
+    return {batch.unit: encode(batch) for batch in batches}
+
+
+def test_what_stands_in_the_log_behind_a_damaged_place_is_kept(
+    path: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    again = tmp_path / "again" / "experience.db"
+    bodies = killed(path, again)
+    damage(Path(f"{again}-wal"), 40)
+    with ExperienceStore(again, WHITE) as store:
+        assert dict(store.read_from(0)) == bodies
+    assert [record.message for record in caplog.records] == ["units found in a damaged log"]
+
+
+def test_a_file_that_was_emptied_leaves_the_units_in_its_log(path: Path, tmp_path: Path) -> None:
+    again = tmp_path / "again" / "experience.db"
+    bodies = killed(path, again)
+    os.truncate(again, 0)
+    with ExperienceStore(again, WHITE) as store:
+        kept = dict(store.read_from(0))
+        assert kept == {unit: body for unit, body in bodies.items() if unit >= 6}
+    assert aside(again) == ["experience.db.damaged-1", "experience.db.damaged-1-wal"]
+
+
+def test_a_missing_part_of_the_file_that_is_not_in_the_log_is_seen_at_once(path: Path, tmp_path: Path) -> None:
+    again = tmp_path / "again" / "experience.db"
+    bodies = killed(path, again)
+    os.truncate(again, again.stat().st_size - 4096 - 100)
+    with ExperienceStore(again, WHITE) as store:
+        kept = dict(store.read_from(0))
+        assert kept.items() <= bodies.items()
+        assert set(range(6, 12)) <= set(kept)
+    assert "experience.db.damaged-1" in aside(again)
+
+
+def test_a_damaged_unit_goes_when_the_store_is_mended_and_no_other(path: Path) -> None:
+    bodies = stored(path)
+    damage(path, path.read_bytes().index(bodies[5][200:216]))
+    with ExperienceStore(path, WHITE) as store, pytest.raises(StoreDamaged, match="unit 5 is damaged"):
+        store.batch(5)
+    with ExperienceStore(path, WHITE, mend=True) as store:
+        assert dict(store.read_from(0)) == {unit: body for unit, body in bodies.items() if unit != 5}
+    with ExperienceStore(path, WHITE, mend=True) as store:
+        assert store.totals().units == 11
+    assert aside(path) == ["experience.db.damaged-1", "experience.db.damaged-2"]
+
+
+def test_counts_that_do_not_add_up_are_set_right_from_the_units(path: Path) -> None:
+    store_with(path, [random_batch(unit) for unit in range(4)]).close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE units SET games_read = 999 WHERE unit = 2")
+    connection.close()
+    with ExperienceStore(path, WHITE) as store:
+        assert store.totals().games_read == 4 * 7
+
+
+def test_a_unit_in_the_place_of_another_is_noticed(path: Path) -> None:
+    store_with(path, [random_batch(0)]).close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE units SET unit = 7")
+    connection.close()
+    with ExperienceStore(path, WHITE) as store:
+        with pytest.raises(StoreDamaged, match="unit 0 stands in the place of unit 7"):
+            store.batch(7)
+        with pytest.raises(StoreDamaged, match="1 units"):
+            store.verify_totals(1, store.totals().transitions)
+    with ExperienceStore(path, WHITE, mend=True) as store:
+        assert store.intervals() == [Interval(0, 0)]
+
+
+def test_a_store_of_another_agent_is_never_mended(path: Path) -> None:
+    store_with(path, [random_batch(0)]).close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE meta SET value = 'whitd' WHERE name = 'agent'")
+    connection.close()
+    with pytest.raises(StoreError, match="belongs to the agent whitd"):
+        ExperienceStore(path, BLACK)
+    with ExperienceStore(path, WHITE) as store:  # its units say whose it is
+        assert store.intervals() == [Interval(0, 0)]
+
+
+def test_a_mend_that_has_no_room_leaves_the_damaged_store_where_it_is(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored(path)
+    damage(path, 3)
+    before = path.read_bytes()
+
+    def full(directory: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("learner.store.put_aside", full)
+    with pytest.raises(StoreError, match=r"damaged \(.*\), and can't be mended: No space left on device"):
+        ExperienceStore(path, WHITE)
+    assert path.read_bytes() == before
+    monkeypatch.undo()
+    with ExperienceStore(path, WHITE) as store:
+        assert store.totals().units == 12
+
+
+def test_a_whole_store_is_looked_through_in_parts(path: Path) -> None:
+    with store_with(path, [random_batch(unit) for unit in range(5)]) as store:
+        assert (store.verify(0, 2), store.verify(2, 2), store.verify(4, 2)) == (2, 4, None)
+        assert store.verify(5, 2) is None
+        store.verify_totals(5, store.totals().transitions)
+        assert store.holds_all_before(5)
+        assert not store.holds_all_before(6)
+
+
+def test_every_directory_above_a_store_is_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[Path] = []
+    monkeypatch.setattr("learner.files.sync_directory", synced.append)
+    ExperienceStore(tmp_path / "run" / "agents" / "white" / "experience.db", WHITE).close()
+    assert {tmp_path / "run" / "agents", tmp_path / "run", tmp_path} <= set(synced)

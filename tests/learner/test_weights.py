@@ -18,7 +18,7 @@ WEIGHTS = {
 
 
 def packed() -> tuple[WeightsHeader, bytes]:
-    return pack(WEIGHTS, agent="white", version=3, step=600, network="mlp")
+    return pack(WEIGHTS, agent="white", session="s", version=3, step=600, network="mlp")
 
 
 def test_packed_weights_come_back_with_names_types_and_shapes() -> None:
@@ -32,7 +32,7 @@ def test_packed_weights_come_back_with_names_types_and_shapes() -> None:
 @pytest.mark.parametrize("network", list(NETWORKS))
 def test_every_networks_weights_fit_the_message(network: str) -> None:
     weights = trained(small_settings(network, samples_per_transition=0.5), [random_batch(0)]).final_weights()
-    header, body = pack(weights.weights, agent="white", version=1, step=weights.step, network=network)
+    header, body = pack(weights.weights, agent="white", session="s", version=1, step=weights.step, network=network)
     decoded = msgspec.json.decode(msgspec.json.encode(header), type=WeightsHeader)
     assert digest(unpack(decoded, body)) == digest(weights.weights)
 
@@ -41,7 +41,7 @@ def test_weights_that_are_not_what_the_header_says_are_refused() -> None:
     header, body = packed()
     with pytest.raises(MessageError, match="not those of the hash"):
         unpack(header, body[:-1] + b"x")
-    with pytest.raises(MessageError, match="bytes where the arrays need"):
+    with pytest.raises(MessageError, match="31 bytes, not 32"):
         unpack(header, body[:-1])
     with pytest.raises(MessageError, match="bytes where the arrays need"):
         unpack(msgspec.structs.replace(header, arrays=header.arrays[:1]), body)

@@ -1,0 +1,54 @@
+"""Whether a broker is reached in the clear or with CURVE keys: decided here, from the settings, and nowhere else.
+
+On loopback both will do; anywhere else it takes keys, or `insecure` in so many words.
+"""
+
+import ipaddress
+from pathlib import Path
+
+from common.errors import SettingsError
+from common.keys import BrokerKeys, KeyDirectory, KeyHolder
+from common.ports import Ports
+from common.settings import Settings
+
+
+def reach(settings: Settings, holder: KeyHolder) -> Ports:
+    """Return where the broker is and the keys with which `holder` connects to it.
+
+    Raises SettingsError for a broker off loopback without keys, and for keys that are missing or unusable.
+    """
+    keys = None
+    if settings.keys is not None:
+        keys = KeyDirectory(Path(settings.keys)).peer(holder)
+    else:
+        _refuse_clear(settings, "broker", settings.broker)
+    return Ports(host=settings.broker, base_port=settings.base_port, keys=keys)
+
+
+def listen(settings: Settings) -> tuple[Ports, BrokerKeys | None]:
+    """Return where the broker listens, and its keys; None means in the clear.
+
+    Raises SettingsError for an address off loopback without keys, and for keys that are missing or unusable.
+    """
+    keys = None
+    if settings.keys is not None:
+        keys = KeyDirectory(Path(settings.keys)).broker()
+    else:
+        _refuse_clear(settings, "bind", settings.bind)
+    return Ports(host=settings.bind, base_port=settings.base_port), keys
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address is this host's alone; a name other than localhost is taken for one that is not."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _refuse_clear(settings: Settings, flag: str, host: str) -> None:
+    if not is_loopback(host) and not settings.insecure:
+        raise SettingsError(
+            f"--{flag} {host} is not this machine alone: give --keys DIR (`rookery keys init` makes one), "
+            "or --insecure to let everybody on that network in, unencrypted"
+        )

@@ -1,0 +1,44 @@
+import pytest
+
+from common.errors import SettingsError
+from common.keys import KeyDirectory, KeyHolder
+from common.messages import Role
+from common.security import is_loopback, listen, reach
+from common.settings import Settings
+
+ACTOR = KeyHolder(Role.ACTOR, "far-0")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "[::1]", "localhost"])
+def test_on_loopback_the_clear_will_do(host):
+    assert is_loopback(host)
+    assert reach(Settings(broker=host), ACTOR).keys is None
+    assert listen(Settings(bind=host))[1] is None
+
+
+@pytest.mark.parametrize("host", ["10.0.0.1", "0.0.0.0", "::", "*", "train1", "localhost.example", "1.2.3"])
+def test_off_loopback_it_takes_keys_or_insecure_in_so_many_words(host):
+    assert not is_loopback(host)
+    with pytest.raises(SettingsError, match="--broker .* --keys DIR .* --insecure"):
+        reach(Settings(broker=host), ACTOR)
+    with pytest.raises(SettingsError, match="--bind .* --keys DIR .* --insecure"):
+        listen(Settings(bind=host))
+    assert reach(Settings(broker=host, insecure=True), ACTOR).keys is None
+    assert listen(Settings(bind=host, insecure=True))[1] is None
+
+
+def test_given_keys_are_used_everywhere_insecure_or_not(tmp_path):
+    directory = KeyDirectory(tmp_path)
+    directory.init()
+    directory.add(ACTOR)
+    for settings in (Settings(keys=str(tmp_path)), Settings(keys=str(tmp_path), insecure=True)):
+        assert reach(settings, ACTOR).keys == directory.peer(ACTOR)
+        assert listen(settings)[1] is not None
+
+
+def test_given_keys_that_are_not_there_are_an_error_and_never_the_clear(tmp_path):
+    settings = Settings(keys=str(tmp_path), insecure=True)
+    with pytest.raises(SettingsError, match="there is no such key"):
+        reach(settings, ACTOR)
+    with pytest.raises(SettingsError, match="there is no such key"):
+        listen(settings)
