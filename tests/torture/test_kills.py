@@ -1,0 +1,46 @@
+"""A small run under ten faults, and the plan of faults."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.torture.failing import POINTS
+from tests.torture.faults import LAST_AT, Kind, plan
+from tests.torture.kills import run
+from tests.torture.outcome import Setting
+
+AGENTS = ("white", "black")
+
+
+@pytest.mark.slow
+def test_a_run_under_kills_and_freezes_ends_as_if_undisturbed(
+    tmp_path: Path, base_port: int, stockfish: str
+) -> None:
+    (outcome,) = run(Setting(seed=1, short=True, folder=tmp_path, base_port=base_port, say=print))
+    assert outcome.failures == []
+    assert outcome.passed
+    assert (outcome.faults, outcome.stored, outcome.weights_identical) == (10, outcome.expected, True)
+    assert len(outcome.recovery_s) == 10
+
+
+def test_a_plan_follows_from_its_seed() -> None:
+    assert plan(3, 100, AGENTS, 2, 3.0) == plan(3, 100, AGENTS, 2, 3.0)
+    assert plan(3, 100, AGENTS, 2, 3.0) != plan(4, 100, AGENTS, 2, 3.0)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_plan_of_a_hundred_has_everything_in_it(seed: int) -> None:
+    faults = plan(seed, 100, AGENTS, 2, 3.0)
+    assert len(faults) == 100
+    assert [fault.at for fault in faults] == sorted(fault.at for fault in faults)
+    assert 0 <= faults[0].at < faults[-1].at < LAST_AT
+    at_points = Counter((fault.service, fault.point) for fault in faults if fault.kind is Kind.POINT)
+    assert set(at_points) == {(f"learner-{agent}", point) for agent in AGENTS for point in POINTS}
+    assert min(at_points.values()) >= 2
+    struck = {(fault.kind, fault.service.partition("-")[0]) for fault in faults if fault.kind is not Kind.POINT}
+    roles = ("actor", "broker", "learner", "logs")
+    assert struck == {(kind, role) for kind in (Kind.KILL, Kind.FREEZE) for role in roles}
+    frozen_s = [fault.frozen_s for fault in faults if fault.kind is Kind.FREEZE]
+    assert any(length_s < 3.0 for length_s in frozen_s)
+    assert any(length_s > 3.0 for length_s in frozen_s)
