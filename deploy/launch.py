@@ -18,6 +18,9 @@ log = logging.getLogger(__name__)
 
 STATUS_INTERVAL_S = 0.25
 """Between two questions to the broker; also how long a Ctrl-C may have to wait."""
+LAST_WORD_S = 5.0
+"""Longest wait for the broker to hear that the learners have gone: one that was killed says nothing."""
+LAST_WORD_PAUSE_S = 0.02
 DRAIN_S = 600.0
 """Longest wait for services to finish what they have; a second Ctrl-C ends it."""
 
@@ -112,6 +115,15 @@ class LocalFleet:
             return False
         return True
 
+    def _ask_for_last_word(self, link: ZmqOperatorLink, aborting: Callable[[], bool]) -> None:
+        """Ask until the broker has taken in the learners' last acknowledgements, which their goodbyes follow."""
+        end_s = time.monotonic() + LAST_WORD_S
+        while time.monotonic() < end_s and not aborting():
+            if self._ask(link) and self.last is not None:
+                if all(agent.learner != "connected" for agent in self.last.agents):
+                    return
+                time.sleep(LAST_WORD_PAUSE_S)
+
     def _drain(self, link: ZmqOperatorLink, aborting: Callable[[], bool]) -> None:
         def show_and_give_up() -> bool:
             return aborting() or (self._show(link) and aborting())
@@ -119,6 +131,6 @@ class LocalFleet:
         stop = self.supervisor.stop
         stop(lambda name: name.startswith("actor-"), DRAIN_S, show_and_give_up)
         stop(lambda name: name.startswith("learner-"), DRAIN_S, aborting)
-        self._ask(link)
+        self._ask_for_last_word(link, aborting)
         stop(lambda name: name == "logs", DRAIN_S, aborting)
         stop(lambda name: name == "broker", DRAIN_S, aborting)

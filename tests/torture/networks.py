@@ -248,7 +248,7 @@ class Part:
     def _prepare(self, row: Row, folder: Path) -> Undisturbed:
         """Return settings and expectations of a row; its evaluations are there already."""
         setting = self._setting
-        values = {**RUN, "limit_games": 40 if setting.short else 240, **row.settings}
+        values = {**RUN, "limit_games": 24 if setting.short else 240, **row.settings}
         values |= {"broker": NEAR, "bind": NEAR, "base_port": setting.base_port, "actors": len(ACTORS)}
         values |= {"keys": str(folder / "keys")} if row.keys else {"insecure": True}
         settings = settings_for([SAMPLE], folder / "run", **values)

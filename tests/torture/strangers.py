@@ -36,8 +36,6 @@ KINDS = {
     "weights_out": zmq.SUB, "logs_in": zmq.XPUB, "logs_out": zmq.SUB,
 }  # fmt: skip
 """What a peer of ours connects with."""
-KNOCK_S = 1.0
-"""How long a connection is given to get in."""
 GREETING = b"\xff\x00\x00\x00\x00\x00\x00\x00\x01\x7f\x03\x01CURVE"
 """Begin of a ZMTP 3.1 greeting that asks for CURVE."""
 
@@ -51,10 +49,12 @@ class Scale:
     """Times that each kind of stranger knocks at each channel."""
     idle: int
     """Idle connections."""
+    knock_s: float
+    """How long a connection is given to get in."""
 
 
-FULL = Scale(games=300, rounds=20, idle=5000)
-SHORT = Scale(games=40, rounds=1, idle=500)
+FULL = Scale(games=300, rounds=20, idle=5000, knock_s=1.0)
+SHORT = Scale(games=40, rounds=1, idle=500, knock_s=0.5)
 
 
 class Fleet:
@@ -118,9 +118,9 @@ def run(setting: Setting) -> list[Outcome]:
         wait_until(lambda: fleet.is_half_way(), "some units are trained")
         with stopped(started.service("learner", "black")):  # so that the run is not over before they are through
             for name, keys in _strangers(fleet, setting.folder):
-                outcomes.append(_knock(fleet, broker, name, keys, scale.rounds))
+                outcomes.append(_knock(fleet, broker, name, keys, scale))
                 setting.say(f"{name}: {outcomes[-1].tries} tries")
-            outcomes.append(_wrong_roles(fleet, broker, scale.rounds))
+            outcomes.append(_wrong_roles(fleet, broker, scale))
             outcomes.append(_revoked(fleet, broker, setting.folder))
             outcomes.append(_dying(fleet, broker, scale.rounds * 10))
             outcomes.append(_idle(fleet, broker, scale.idle))
@@ -170,21 +170,20 @@ def _knock(
     broker: psutil.Process,
     name: str,
     keys: PeerKeys | None,
-    rounds: int,
+    scale: Scale,
     channels: Iterable[str] = CHANNELS,
 ) -> Outcome:
     channels = tuple(channels)
-    let_in = 0
-    for _ in range(rounds):
-        let_in += _let_in(fleet, keys, channels)
+    let_in = sum(_let_in(fleet, keys, channels, scale.knock_s) for _ in range(scale.rounds))
+    tries = scale.rounds * len(channels)
     failures = [f"{let_in} connections were let in"] if let_in else []
     return Outcome(
-        part=f"strangers: {name}", tries=rounds * len(channels), unit="connections", faults=rounds * len(channels),
+        part=f"strangers: {name}", tries=tries, unit="connections", faults=tries,
         memory_max_bytes=broker.memory_info().rss, failures=[*failures, *_answers(fleet)],
     )  # fmt: skip
 
 
-def _let_in(fleet: Fleet, keys: PeerKeys | None, channels: Iterable[str]) -> int:
+def _let_in(fleet: Fleet, keys: PeerKeys | None, channels: Iterable[str], knock_s: float) -> int:
     """Knock at some channels, each with a message ready to be sent; return how many let us in."""
     opened = []
     for channel in channels:
@@ -198,7 +197,7 @@ def _let_in(fleet: Fleet, keys: PeerKeys | None, channels: Iterable[str]) -> int
             with suppress(zmq.Again):
                 made.send_multipart(_forged(channel), zmq.DONTWAIT)
         opened.append((made, monitor))
-    time.sleep(KNOCK_S)
+    time.sleep(knock_s)
     let_in = sum(bool(monitor.poll(0)) for _, monitor in opened)
     for made, _ in opened:
         made.disable_monitor()
@@ -215,12 +214,12 @@ def _forged(channel: str) -> list[bytes]:
     return [b"white", b"forged", b"forged"]
 
 
-def _wrong_roles(fleet: Fleet, broker: psutil.Process, rounds: int) -> Outcome:
+def _wrong_roles(fleet: Fleet, broker: psutil.Process, scale: Scale) -> Outcome:
     """Right keys at the channels of other roles, and an order from an actor's key."""
     parts = []
     for role, name in ((Role.ACTOR, "actor-0"), (Role.LEARNER, "white"), (Role.COLLECTOR, "logs")):
         closed = [channel for channel in CHANNELS if role not in MAY_ENTER[channel]]
-        parts.append(_knock(fleet, broker, "", fleet.keys.peer(KeyHolder(role, name)), rounds, closed))
+        parts.append(_knock(fleet, broker, "", fleet.keys.peer(KeyHolder(role, name)), scale, closed))
     failures = [failure for part in parts for failure in part.failures]
     before = _dropped(fleet, "only operators give orders")
     order = sockets.make(zmq.Context.instance(), zmq.DEALER)

@@ -120,10 +120,10 @@ def run(setting: Setting) -> list[Outcome]:
     wanted = undisturbed(settings, games, GAMES)
     scenes: list[tuple[str, Callable[[Scene, Found], None]]] = [
         ("an actor frozen past its lease", frozen_actor),
-        ("a second `up`, a second broker", second_up_and_broker),
         ("two learners", second_learners),
     ]
     if not setting.short:
+        scenes.append(("a second `up`, a second broker", second_up_and_broker))
         scenes.append(("a learner started beside `up`", learner_beside_up))
         scenes.append(("a frozen learner", frozen_learner))
     outcomes = []
