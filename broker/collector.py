@@ -120,11 +120,12 @@ class Collector:
         return True
 
     def _sequence(self, source: str) -> Sequence:
-        found = self._sequences.get(source)
+        found = self._sequences.pop(source, None)
         if found is None:
-            if len(self._sequences) >= MAX_SOURCES:
+            if len(self._sequences) >= MAX_SOURCES:  # the one that has been silent for longest is forgotten
                 self._missing_of_forgotten += self._sequences.pop(next(iter(self._sequences))).missing
-            found = self._sequences[source] = Sequence()
+            found = Sequence()
+        self._sequences[source] = found
         return found
 
     def _plain_file(self, service: str) -> "RotatingFile":

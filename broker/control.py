@@ -104,7 +104,7 @@ class Control:
                     raise MessageError(f"only operators give orders: {message.action.value} from {sender}")
                 self._reply(frames[0], wire.encode(self._on_command(message)))
                 return
-        service = self._registry.heard(session)
+        service = self._registry.of_session(session)
         if service is None:
             if session in self._registry.replaced:
                 self._refuse(frames[0], self._registry.replaced[session])
@@ -113,6 +113,7 @@ class Control:
             return
         if sender is not None and not _is(sender, service.hello):
             raise MessageError(f"session of another service: {service.hello.name} from {sender}")
+        self._registry.heard(session)
         before = service.progress
         if service.hello.role is Role.ACTOR:
             self._on_actor(service, message)

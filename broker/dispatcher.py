@@ -55,6 +55,8 @@ class Grant:
     agents: tuple[AgentName, ...]
 
 
+MAX_LEASES = 64
+"""Units that an actor can hold, whatever it says."""
 STRAGGLER_TIMEOUTS = 10
 """Lease timeouts after which a unit is given to an actor that has nothing else to do, progress or not."""
 
@@ -200,8 +202,10 @@ class Dispatcher:
         if known is None or known.session != session:
             self.actor_left(name)
             self.actors[name] = ActorState(session=session)
+        leases = self.actors[name].leases
         for unit in units:
-            if unit not in self.actors[name].leases:
+            can_be = not self._done_and_ahead or unit < max(self._done_and_ahead, self._cursor)
+            if unit not in leases and can_be and len(leases) < MAX_LEASES:
                 self._adopt(name, unit)
 
     def actor_left(self, name: str) -> None:

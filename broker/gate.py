@@ -5,7 +5,6 @@ to nobody. Every channel is a ZAP domain of its own, open to the roles in MAY_EN
 once it is in, the control desk and the router decide by the holder of its key.
 """
 
-import os
 from collections import Counter
 from collections.abc import Iterator
 from logging import getLogger
@@ -18,6 +17,7 @@ from common import sockets
 from common.errors import MessageError, SettingsError
 from common.keys import BROKER, BrokerKeys, KeyDirectory, KeyHolder, public_key
 from common.messages import Role
+from common.trouble import Trouble
 
 log = getLogger(__name__)
 
@@ -44,9 +44,12 @@ class AllowList:
     """The holders of the allowed keys, by public key (Z85). A key that two files hold is nobody's."""
 
     def __init__(self, directory: KeyDirectory) -> None:
-        self._directory = directory
+        self._directory, self._broker = directory, directory.broker_public()
         self._holders: dict[bytes, KeyHolder] = {}
-        self._files: dict[Path, tuple[int, int]] | None = None
+        self._files: dict[Path, tuple[int, int, int]] | None = None
+        self._trouble = Trouble(
+            log, "allow list can't be read: the one before it stays", "allow list can be read again"
+        )
         self.read()
 
     def holder(self, key: bytes) -> KeyHolder | None:
@@ -54,11 +57,19 @@ class AllowList:
         return self._holders.get(key)
 
     def read(self) -> frozenset[KeyHolder]:
-        """Read the list anew if a file has changed; return who was allowed until now and is no more."""
-        files = {path: (status.st_mtime_ns, status.st_ino) for path, status in self._stat()}
-        if files == self._files:
+        """Read the list anew if a file has changed; return who was allowed until now and is no more.
+
+        A list that can't be read as a whole is none: the one before it stays in force.
+        """
+        try:
+            files = self._directory.stamps()
+            if files == self._files:
+                return frozenset()
+            found = [(self._broker, BROKER), *self._read_all()]
+        except SettingsError as error:
+            self._trouble.again(str(error))
             return frozenset()
-        found = [(self._directory.broker_public(), BROKER), *self._read_all()]
+        self._trouble.over()
         counts = Counter(key for key, _ in found)
         for key, holder in found:
             if counts[key] > 1:
@@ -75,15 +86,6 @@ class AllowList:
                 yield public_key(path), holder
             except SettingsError as error:
                 log.error("key not allowed", extra={"holder": str(holder), "reason": str(error)})
-
-    def _stat(self) -> list[tuple[Path, os.stat_result]]:
-        found = []
-        for _, path in self._directory.allowed():
-            try:
-                found.append((path, path.stat()))
-            except OSError:
-                pass  # revoked at this very moment
-        return found
 
 
 class Gate:
@@ -118,8 +120,14 @@ class Gate:
             raise MessageError("key not allowed any more")
         return holder
 
-    def answer(self) -> str:
-        """Answer one question that has come; return why the peer is kept out, or nothing if it is let in."""
+    def answers(self) -> Iterator[str]:
+        """Answer the questions that have come; yield of each who is kept out why."""
+        while self.socket.poll(0):
+            why_not = self._answer()
+            if why_not:
+                yield why_not
+
+    def _answer(self) -> str:
         _, request, domain, address, _, mechanism, *credentials = self.socket.recv_multipart()
         key = z85.encode(credentials[0]) if mechanism == b"CURVE" else b""
         holder = self._allow.holder(key)

@@ -1,7 +1,7 @@
 """The broker's sockets: takes in every message, asks the dispatcher, sends what it answers.
 
-Opens envelopes only; bodies are forwarded unopened. One thread, one poller, no sleeps. Nothing that a peer
-sends stops it: a bad message is counted under its reason and dropped.
+Opens envelopes only; bodies are forwarded unopened, weights once their hash is right. One thread, one poller, no
+sleeps. Nothing that a peer sends stops it: a bad message is counted under its reason and dropped.
 """
 
 import time
@@ -186,7 +186,9 @@ class Router:
                     frames, sender = sockets.receive(reader) if as_frames else _bytes_of(reader), None
                 else:
                     frames = sockets.receive(reader)
-                    sender = self._gate.sender(frames[-1])
+                    # That a collector is gone ZeroMQ says itself, under nobody's key.
+                    is_nobodys = reader is self._sockets["logs_out"]
+                    sender = None if is_nobodys else self._gate.sender(frames[-1])
                     if not as_frames:
                         frames = [frame.bytes for frame in frames]
                 handle(frames, sender)
@@ -199,9 +201,8 @@ class Router:
 
     def _let_in(self) -> None:
         assert self._gate is not None
-        why_not = self._gate.answer()
-        if why_not:
-            self._drop("connection refused", why_not)
+        for why_not in self._gate.answers():
+            self._drop("connection refused", why_not, event="connection refused")
 
     def reread_keys(self) -> None:
         """Read the list of allowed keys anew if it has changed; whose key was revoked is cut off."""
@@ -216,13 +217,13 @@ class Router:
         if revoked:
             self._reopen()
 
-    def _drop(self, reason: str, detail: str = "") -> None:
+    def _drop(self, reason: str, detail: str = "", event: str = "message dropped") -> None:
         if reason not in self.dropped and len(self.dropped) >= MAX_REASONS:
             reason = "other reasons"
         self.dropped[reason] += 1
         count = self.dropped[reason]
         if count & (count - 1) == 0:  # 1, 2, 4, 8, …: repeated trouble is told when its count doubles
-            log.warning("message dropped", extra={"reason": reason, "detail": detail, "count": count})
+            log.warning(event, extra={"reason": reason, "detail": detail, "count": count})
 
     # Periodic ------------------------------------------------------------------------------------
 

@@ -14,7 +14,10 @@ for _event in _FAILED:
 
 
 class Handshake:
-    """Follows one socket's connection to one endpoint, by its monitor; make it before the socket connects."""
+    """Follows one socket's connection to one endpoint, by its monitor; make it before the socket connects.
+
+    Ask it often: the monitor's queue is bounded, and ZeroMQ's own thread waits for room in it.
+    """
 
     def __init__(self, socket: zmq.Socket[bytes]) -> None:
         self._socket = socket
@@ -33,14 +36,20 @@ class Handshake:
         return self._failures > 0 or (with_keys and self._waiting)
 
     def close(self) -> None:
-        """Stop following; the socket is closed after this."""
+        """Stop following; the socket is closed after this. More than once does nothing."""
+        if self._monitor.closed:
+            return
+        self._follow()
         self._socket.disable_monitor()
+        self._monitor.close(linger=0)
 
     def _follow(self) -> None:
         while self._monitor.poll(0):
             event = recv_monitor_message(self._monitor, zmq.DONTWAIT)["event"]
             if event == zmq.Event.CONNECTED:
                 self._waiting = True
+            elif event == zmq.Event.DISCONNECTED:
+                self._waiting = False
             elif event == zmq.Event.HANDSHAKE_SUCCEEDED:
                 self._waiting, self._failures = False, 0
             elif event in _FAILED:

@@ -12,12 +12,15 @@ pyzmq's certificates (ZPL); keys are Z85 text of 40 characters.
 """
 
 import os
+import struct
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import zmq
 import zmq.auth
+from zmq.utils import z85
 
 from common.errors import SettingsError
 from common.messages import Role
@@ -75,7 +78,7 @@ class KeyDirectory:
 
     def init(self) -> None:
         """Make the directory and the broker's key pair; raise SettingsError where there is one already."""
-        if self._public(BROKER).exists():
+        if _exists(self._public(BROKER)):
             raise SettingsError(f"{self._public(BROKER)} is there already: this directory has its broker's keys")
         with explained(self.path):
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -88,17 +91,21 @@ class KeyDirectory:
         """Make a key pair and allow it; raise SettingsError where that name has one or had one."""
         if not NAME.fullmatch(holder.name):
             raise SettingsError(f"{holder.name!r} is no name: {NAME_RULE}")
-        if not (self.path / "allow").is_dir():
+        if not _exists(self.path / "allow"):
             raise SettingsError(f"{self.path} is no directory of keys: type `rookery keys init` first")
         for path in (self._public(holder), self._secret(holder)):
-            if path.exists():
+            if _exists(path):
                 raise SettingsError(f"{path} is there already; to replace it, revoke that key first")
         self._make_pair(holder)
 
     def revoke(self, holder: KeyHolder) -> Path:
         """Allow a key no more; its public half is kept among the revoked ones. Return where."""
         public = self._public(holder)
-        if holder.role is None or not public.exists():
+        if holder.role is not None and not _exists(public) and self.has_secret(holder):
+            with explained(self._secret(holder)):  # a pair that was half made
+                self._secret(holder).unlink()
+            return self._secret(holder)
+        if holder.role is None or not _exists(public):
             known = ", ".join(self.names(holder.role)) if holder.role is not None else ""
             raise SettingsError(f"{holder} has no key in {public.parent}; there are: {known or 'none'}")
         with explained(public):
@@ -113,20 +120,34 @@ class KeyDirectory:
     def allowed(self) -> Iterator[tuple[KeyHolder, Path]]:
         """Yield who is allowed, by role and name, with the file of the public key."""
         for role in Role:
-            for path in sorted((self.path / "allow" / f"{role.value}s").glob(f"*{PUBLIC}")):
+            for path in _listed(self.path / "allow" / f"{role.value}s", PUBLIC):
                 yield KeyHolder(role, path.name.removesuffix(PUBLIC)), path
+
+    def stamps(self) -> dict[Path, tuple[int, int, int]]:
+        """Return what tells each allowed public key's file from what it was before it was changed."""
+        found = {}
+        for _, path in self.allowed():
+            with _reading(path), suppress(FileNotFoundError):  # revoked at this very moment
+                status = path.stat()
+                found[path] = (status.st_mtime_ns, status.st_ino, status.st_size)
+        return found
 
     def revoked(self) -> list[Path]:
         """Return the public keys that are allowed no more."""
-        return sorted((self.path / "revoked").glob(f"*/*{PUBLIC}*"))
+        return [
+            path
+            for role in Role
+            for path in _listed(self.path / "revoked" / f"{role.value}s", "")
+            if PUBLIC in path.name
+        ]
 
     def names(self, role: Role) -> list[str]:
         """Return the names in a role whose secret keys are here."""
-        return sorted(path.name.removesuffix(SECRET) for path in (self.path / f"{role.value}s").glob(f"*{SECRET}"))
+        return [path.name.removesuffix(SECRET) for path in _listed(self.path / f"{role.value}s", SECRET)]
 
     def has_secret(self, holder: KeyHolder) -> bool:
         """Whether the secret key of a holder is in this directory."""
-        return self._secret(holder).exists()
+        return _exists(self._secret(holder))
 
     # Using ---------------------------------------------------------------------------------------
 
@@ -153,7 +174,8 @@ class KeyDirectory:
         public, secret = _read(path, advice)
         if secret is None:
             raise SettingsError(f"{path} has no secret key in it: {advice}")
-        mode = path.stat().st_mode
+        with _reading(path):
+            mode = path.stat().st_mode
         if mode & 0o077:
             raise SettingsError(f"{path}: others may read it; type: chmod 600 {path}")
         return public, secret
@@ -188,15 +210,44 @@ def _read(path: Path, advice: str) -> tuple[bytes, bytes | None]:
     """Return the public and, where there is one, the secret key in a file."""
     try:
         public, secret = zmq.auth.load_certificate(path)
-    except OSError as error:
-        reason = "there is no such key" if not path.exists() else error.strerror or "it can't be read"
+    except OSError as error:  # pyzmq's own, without a number, where there is no file
+        reason = error.strerror or ("it can't be read" if _exists(path) else "there is no such key")
         raise SettingsError(f"{path}: {reason}; {advice}") from error
     except (ValueError, IndexError) as error:
         raise SettingsError(f"{path}: no key in it; {advice}") from error
-    for key in (public, secret):
-        if key is not None and len(key) != 40:
-            raise SettingsError(f"{path}: no key in it (a key has 40 characters); {advice}")
+    try:
+        whole = all(len(key) == 40 and z85.decode(key) for key in (public, secret) if key is not None)
+    except (ValueError, KeyError, struct.error):
+        whole = False
+    if not whole:
+        raise SettingsError(f"{path}: no key in it (a key is Z85 text of 40 characters); {advice}")
     return public, secret
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Turn the system's errors into one line that names `path`."""
+    try:
+        yield
+    except OSError as error:
+        raise SettingsError(f"{path}: can't be read: {error.strerror}; keys are for their owner alone") from error
+
+
+def _exists(path: Path) -> bool:
+    """Whether a file is there; SettingsError where one may not look."""
+    with _reading(path):
+        try:
+            path.lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+    return True
+
+
+def _listed(folder: Path, ending: str) -> list[Path]:
+    """Return the files in a folder whose names end so, sorted; none where there is no such folder."""
+    with _reading(folder), suppress(FileNotFoundError):
+        return sorted(path for path in folder.iterdir() if path.name.endswith(ending))
+    return []
 
 
 def _write(path: Path, title: str, public: str, secret: str | None = None, *, mode: int) -> None:

@@ -128,6 +128,7 @@ class ControlChannel:
     def receive(self) -> Iterator[tuple[Message, bytes]]:
         """Yield the messages that have come, each with its body (empty without one)."""
         self._greet()
+        self._tell_if_kept_out()
         for _ in range(MAX_DRAINED):
             try:
                 envelope, *bodies = self.socket.recv_multipart(zmq.DONTWAIT)
@@ -161,10 +162,9 @@ class ControlChannel:
         due = not self._welcome and not self._refused and now_s >= self._next_hello_s
         if due and self.send(self._make_hello()):
             self._next_hello_s = now_s + HELLO_INTERVAL_S
-        if due:
-            self._tell_if_kept_out()
 
     def _tell_if_kept_out(self) -> None:
+        # Every time, welcome or not: a monitor that is not read stops ZeroMQ's own thread in the end.
         failures = self._handshake.failures()
         if failures > self._kept_out and failures & (failures - 1) == 0:  # told at 1, 2, 4, 8, …
             why = advice(self._ports.keys is not None)

@@ -136,6 +136,7 @@ class SequentialRun:
                     agent.session.finish(agent.store)
                 if all(agent.session.finished for agent in agents):
                     return True
+                time.sleep(POLL_S)  # a disk that is full has refused a checkpoint
         return False
 
     def _mend(self, agents: list[AgentRun], damage: StoreDamaged) -> None:

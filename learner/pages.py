@@ -41,13 +41,17 @@ def log_of(path: Path) -> Path:
 
 
 class Pages:
-    """The page images of one store, mapped; a context manager. Reads only, and takes no lock."""
+    """The page images of one store, mapped; a context manager. Reads only, and takes no lock.
+
+    Leave it before SQLite opens the file: closing a file gives up all locks that the process has on it.
+    """
 
     def __init__(self, path: Path) -> None:
         """Map the file at `path` and its write-ahead log; either may be missing or empty."""
         self._stack = contextlib.ExitStack()
         self._file = self._mapped(path)
         self._log = self._mapped(log_of(path))
+        self._file_pages = len(self._file) // PAGE_BYTES
         self._logged: dict[int, list[int]] = {}
         """Where the images of each page begin in the log, the first one first."""
         step = _FRAME_HEADER_BYTES + PAGE_BYTES
@@ -62,8 +66,8 @@ class Pages:
         self._stack.close()
 
     def cut_off(self, pages: int) -> bool:
-        """Whether any of the first `pages` pages is neither whole in the file nor in the log."""
-        return any(number not in self._logged for number in range(len(self._file) // PAGE_BYTES + 1, pages + 1))
+        """Whether one of the first `pages` pages is whole neither in the file nor in the log."""
+        return any(number not in self._logged for number in range(self._file_pages + 1, pages + 1))
 
     def rows(self) -> Iterator[RawRow]:
         """Yield the rows in the file and in its log, in no order; a row may come more than once."""

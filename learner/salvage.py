@@ -65,22 +65,28 @@ def whole_batches(rows: Iterator[RawRow], agent: AgentSettings) -> Iterator[tupl
             yield batch, row.body
 
 
+def mended_copy(path: Path) -> Path:
+    """Return where a mended store waits, whole, to take the place of the damaged one."""
+    return _beside(path, ".mended")
+
+
 def put_aside(path: Path) -> Path:
     """Keep a damaged store and its log under another name, and return it; raises OSError.
 
-    The store's own name goes on to lead to it until it is replaced, so that a kill here costs nothing.
+    The store's own name goes on to lead to it until it is replaced; doing it again after a kill comes to the same.
     """
     number = 1
-    while (aside := _beside(path, f".damaged-{number}")).exists():
+    while (aside := _beside(path, f".damaged-{number}")).exists() and not _is_one(path, aside):
         number += 1
     if log_of(path).exists():
         log_of(path).replace(log_of(aside))  # or SQLite would take it for the new store's
     for left in (_beside(path, "-shm"), _beside(path, "-journal")):
         left.unlink(missing_ok=True)
-    try:
-        os.link(path, aside)
-    except OSError:  # a file system without links
-        path.replace(aside)
+    if path.exists() and not aside.exists():
+        try:
+            os.link(path, aside)
+        except OSError:  # a file system without links
+            path.replace(aside)
     return aside
 
 
@@ -96,6 +102,10 @@ def _header(path: Path) -> bytes:
         return b""
     with path.open("rb") as file:
         return file.read(_HEADER_BYTES)
+
+
+def _is_one(path: Path, other: Path) -> bool:
+    return path.exists() and path.samefile(other)
 
 
 def _size(path: Path) -> int:

@@ -82,10 +82,13 @@ class LearnerService:
                     self._stored.wait(WAIT_S)
                     self._stored.clear()
                     session.resume(reader)
-                with UnitSupply(self._directory.experience, self._agent, session.trained_units) as supply:
-                    self._supply = supply
-                    self._train(session, supply, reader)
-            session.save()
+                while True:
+                    with UnitSupply(self._directory.experience, self._agent, session.trained_units) as supply:
+                        self._supply = supply
+                        self._train(session, supply, reader)
+                    session.save()
+                    if self._process.stopping or self._look_for_claim():  # else who claimed has given up
+                        break
         finally:
             intake.stop()
         intake.check()
@@ -124,10 +127,13 @@ class LearnerService:
         return f"trained on {stats.next_unit} units, step {stats.step}, weights version {stats.version}"
 
     def _claimed(self) -> bool:
-        now_s = time.monotonic()
-        if now_s - self._claim_looked_s >= CLAIM_INTERVAL_S:
-            self._claim_looked_s = now_s
-            self._claimant = claimant(self._directory.path)
+        if time.monotonic() - self._claim_looked_s >= CLAIM_INTERVAL_S:
+            self._look_for_claim()
+        return self._claimant is not None
+
+    def _look_for_claim(self) -> bool:
+        self._claim_looked_s = time.monotonic()
+        self._claimant = claimant(self._directory.path)
         return self._claimant is not None
 
     def _on_stored(self) -> None:

@@ -16,7 +16,7 @@ import time
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -29,8 +29,17 @@ from common.settings import AgentSettings
 from common.words import Unit
 from learner.files import make_directory, sync_directory
 from learner.lock import DirectoryLock
-from learner.pages import PAGE_BYTES, Pages
-from learner.salvage import APPLICATION_ID, check_header, holds_units_of, is_ours, put_aside, remove, whole_batches
+from learner.pages import PAGE_BYTES, Pages, log_of
+from learner.salvage import (
+    APPLICATION_ID,
+    check_header,
+    holds_units_of,
+    is_ours,
+    mended_copy,
+    put_aside,
+    remove,
+    whole_batches,
+)
 
 STORE_FILE = "experience.db"
 """Name of the store in an agent's directory."""
@@ -185,11 +194,11 @@ class ExperienceReader:
 
     def verify_totals(self, units: int, transitions: int) -> None:
         """Raise StoreDamaged unless the store holds units 0 to `units` (excluded) with so many transitions."""
-        totals = ExperienceReader.totals(self)
-        if (totals.units, totals.transitions) != (units, transitions) or not self.holds_all_before(units):
+        held = self.transitions_before(units)
+        if held != transitions or not self.holds_all_before(units):
             raise StoreDamaged(
-                f"{self._path}: the store has {totals.units} units with {totals.transitions} transitions, but "
-                f"{units} with {transitions} were trained on"
+                f"{self._path}: the units below {units} have {held} transitions in the store, but {transitions} "
+                "were trained on"
             )
 
     def latest_before(self, unit: int, transitions: int) -> tuple[Unit, int]:
@@ -289,15 +298,18 @@ class _Writer(ExperienceReader):
 
     def __init__(self, path: Path, agent: AgentSettings) -> None:
         self._path, self._agent = path, agent
+        with Pages(path) as pages:
+            logged = list(whole_batches(pages.logged_rows(), agent))
         with _clear_errors(path):
             # isolation_level=None: transactions begin and end where we say so.
             self._connection = sqlite3.connect(path, timeout=30.0, isolation_level=None)
         try:
-            self._prepare()
+            is_new = self._prepare()
             self._check()
             self._totals = super().totals()
             self._duplicates = Duplicates()
-            self._take_from_log()
+            if not is_new:
+                self._take_from_log(pages, logged)
         except BaseException:
             self._connection.close()
             raise
@@ -327,36 +339,33 @@ class _Writer(ExperienceReader):
         """What was dropped since the store was opened."""
         return self._duplicates
 
-    def _take_from_log(self) -> None:
-        """Store what the write-ahead log of a killed learner still holds, and SQLite does not see in it.
+    def _take_from_log(self, pages: Pages, logged: Sequence[tuple[Batch, bytes]]) -> None:
+        """Store what the write-ahead log of a killed learner still held, and SQLite does not see in it.
 
         SQLite leaves out all that follows a damaged place in the log, and would write over it.
         """
-        with Pages(self._path) as pages:
-            with _clear_errors(self._path):
-                count = self._connection.execute("PRAGMA page_count").fetchone()[0]
-            if pages.cut_off(count):
-                raise StoreDamaged(f"{self._path}: the file is cut off")
-            left = {
-                batch.unit: UnitRecord.of(batch, body)
-                for batch, body in whole_batches(pages.logged_rows(), self._agent)
-                if self.get(batch.unit) is None
-            }
+        with _clear_errors(self._path):
+            count = self._connection.execute("PRAGMA page_count").fetchone()[0]
+        if pages.cut_off(count):
+            raise StoreDamaged(f"{self._path}: the file is cut off")
+        left = {batch.unit: UnitRecord.of(batch, body) for batch, body in logged if self.get(batch.unit) is None}
         if left:
             self.put_many(list(left.values()))
             log.warning("units found in a damaged log", extra={"store": str(self._path), "units": len(left)})
 
-    def _prepare(self) -> None:
-        """Make the tables in a file without any; set the connection up."""
+    def _prepare(self) -> bool:
+        """Make the tables in a file without any; set the connection up. Return whether the file was without."""
         with _clear_errors(self._path):
             tables = self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
             application = self._connection.execute("PRAGMA application_id").fetchone()[0]
-            if tables == 0 and application == 0:
+            is_new = bool(tables == 0 and application == 0)
+            if is_new:
                 self._create()
             elif application != APPLICATION_ID:
-                return  # somebody else's database: left as it is, and refused by the check
+                return False  # somebody else's database: left as it is, and refused by the check
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute("PRAGMA synchronous = FULL")
+        return is_new
 
     def _create(self) -> None:
         self._connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
@@ -405,6 +414,8 @@ class ExperienceStore(_Writer):
         make_directory(path.parent)
         self._lock = DirectoryLock(path.parent)
         try:
+            if mended_copy(path).exists():
+                _finish_mending(path)
             if mend and path.exists():
                 _mend(path, agent, "not as it was written")
             self._open(path, agent)
@@ -442,16 +453,34 @@ def _mend(path: Path, agent: AgentSettings, reason: str) -> None:
             while group := list(itertools.islice(batches, _MENDED_TOGETHER)):
                 writer.put_many([UnitRecord.of(batch, body) for batch, body in group])
             kept = writer.totals().units
-        aside = put_aside(path)
-        new.replace(path)
-        sync_directory(path.parent)
+        if log_of(new).exists():
+            raise StoreError(f"{log_of(new)} can't be written back")
+        new.replace(mended_copy(path))
     except (OSError, StoreError) as error:
+        with suppress(OSError):
+            remove(new)
         why = error.strerror if isinstance(error, OSError) else error
         raise StoreError(f"{path}: damaged ({reason}), and can't be mended: {why}") from error
+    aside = _finish_mending(path)
     log.warning(
         "store mended: what it lacks is made again",
         extra={"store": str(path), "reason": reason, "units_kept": kept, "damaged_store": str(aside)},
     )
+
+
+def _finish_mending(path: Path) -> Path:
+    """Put the mended copy in the place of the damaged store, and return where that is kept.
+
+    The copy is whole: a kill in the middle of this is made good by doing it again, at the next opening.
+    """
+    try:
+        sync_directory(path.parent)
+        aside = put_aside(path)
+        mended_copy(path).replace(path)
+        sync_directory(path.parent)
+    except OSError as error:
+        raise StoreError(f"{path}: the mended store can't take its place: {error.strerror}") from error
+    return aside
 
 
 def _row(record: UnitRecord, now: float) -> tuple[int | float | str | bytes, ...]:

@@ -6,9 +6,10 @@ import time
 import pytest
 import zmq
 
+from broker.router import TICK_S
 from common import sockets, wire
-from common.errors import BrokerUnreachable, KeptOut
-from common.keys import KeyDirectory, KeyHolder, PeerKeys
+from common.errors import BrokerUnreachable, KeptOut, SettingsError
+from common.keys import KeyDirectory, KeyHolder, PeerKeys, public_key
 from common.links import Delivered, LeasedUnit
 from common.messages import (
     Action,
@@ -51,19 +52,6 @@ def directory(tmp_path) -> KeyDirectory:
 def broker(base_port, directory):
     with LiveBroker(base_port, keys=directory.broker()) as broker:
         yield broker
-
-
-@pytest.fixture
-def closing():
-    kept = []
-
-    def keep(link):
-        kept.append(link)
-        return link
-
-    yield keep
-    for link in kept:
-        link.close()
 
 
 class Peers:
@@ -294,6 +282,50 @@ def test_a_key_that_is_allowed_while_the_broker_runs_comes_in(monkeypatch, broke
     operator = peers.operator(keys=directory.peer(late))
     until(lambda: broker.router._gate._allow.holder(directory.peer(late).public))
     assert operator.status(15.0).services == []
+
+
+def test_a_list_that_can_not_be_read_leaves_the_one_before_in_force(broker, peers, directory, monkeypatch):
+    actor = peers.actor()
+    actor.wait(Welcome)
+    (directory.path / "broker.key").unlink()
+    with monkeypatch.context() as patched:
+        patched.setattr("broker.gate.KeyDirectory.stamps", unreadable)
+        time.sleep(2 * TICK_S)
+    assert peers_of(broker) == {"actor-0"}
+    directory.add(KeyHolder(Role.ACTOR, "late"))
+    until(lambda: broker.router._gate._allow.holder(directory_key(directory, "late")))
+    assert peers_of(broker) == {"actor-0"}
+
+
+def unreadable(directory: KeyDirectory):
+    raise SettingsError("allow: can't be read")
+
+
+def peers_of(broker: LiveBroker) -> set[str]:
+    return set(broker.router.registry.by_name)
+
+
+def directory_key(directory: KeyDirectory, actor: str) -> bytes:
+    return public_key(directory.path / "allow" / "actors" / f"{actor}.key")
+
+
+def test_a_collector_that_goes_is_known_to_have_gone(broker, peers):
+    records = peers.raw(zmq.XPUB, "logs_in", peers.keys("actor"))
+    collector = peers.collector()
+    assert records.poll(5000)
+    assert records.recv() == b"\x01"
+    collector.close()
+    assert records.poll(5000)
+    assert records.recv() == b"\x00"
+    assert not dropped(broker, "key not allowed any more")
+
+
+def test_a_service_whose_key_is_revoked_at_work_says_so(broker, peers, directory, monkeypatch, caplog):
+    monkeypatch.setattr(sockets, "HANDSHAKE_MS", 300)
+    actor = peers.actor()
+    actor.wait(Welcome)
+    directory.revoke(HOLDERS["actor"])
+    until(lambda: "the broker does not let us in" in [record.message for record in caplog.records], actor.poll)
 
 
 def test_a_key_that_is_in_two_lists_is_in_none(base_port, directory):

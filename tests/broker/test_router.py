@@ -41,20 +41,6 @@ def broker(base_port):
 
 
 @pytest.fixture
-def closing():
-    """Takes links and sockets that are closed after the test."""
-    kept = []
-
-    def keep(link):
-        kept.append(link)
-        return link
-
-    yield keep
-    for link in kept:
-        link.close()
-
-
-@pytest.fixture
 def actor(base_port, closing):
     def start(name: str = "actor-0", **others) -> Actor:
         found = Actor(base_port, name, **others)

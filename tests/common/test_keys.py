@@ -87,9 +87,34 @@ def test_a_secret_that_others_may_read_is_refused(keys):
         keys.peer(FAR)
 
 
-@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b'public-key = "short"', b"public-key"])
+@pytest.mark.parametrize(
+    "content", [b"", b"\xff\xfe", b'public-key = "short"', b"public-key", b'public-key = "' + b"~" * 40 + b'"']
+)
 def test_a_file_without_a_key_is_one_clear_line(keys, content):
     keys.add(FAR)
     (keys.path / "broker.key").write_bytes(content)
     with pytest.raises(SettingsError, match=r"broker\.key: no key in it"):
         keys.peer(FAR)
+
+
+def test_a_pair_that_was_half_made_can_be_revoked_and_made_again(keys):
+    keys.add(FAR)
+    (keys.path / "allow" / "actors" / "far-0.key").unlink()
+    with pytest.raises(SettingsError, match="revoke that key first"):
+        keys.add(FAR)
+    keys.revoke(FAR)
+    keys.add(FAR)
+
+
+def test_keys_that_one_may_not_read_are_one_clear_line(keys, monkeypatch):
+    keys.add(FAR)
+
+    def denied(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("pathlib.Path.iterdir", denied)
+    with pytest.raises(SettingsError, match="can't be read: Permission denied; keys are for their owner alone"):
+        list(keys.allowed())
+    monkeypatch.setattr("pathlib.Path.lstat", denied)
+    with pytest.raises(SettingsError, match="can't be read: Permission denied"):
+        keys.has_secret(FAR)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import learner.store
 from common.batch import encode
 from common.errors import RunDirectoryError, StoreDamaged, StoreError
 from common.messages import Interval, StoreTotals
@@ -346,7 +347,7 @@ def test_a_unit_in_the_place_of_another_is_noticed(path: Path) -> None:
     with ExperienceStore(path, WHITE) as store:
         with pytest.raises(StoreDamaged, match="unit 0 stands in the place of unit 7"):
             store.batch(7)
-        with pytest.raises(StoreDamaged, match="1 units"):
+        with pytest.raises(StoreDamaged, match="the units below 1 have"):
             store.verify_totals(1, store.totals().transitions)
     with ExperienceStore(path, WHITE, mend=True) as store:
         assert store.intervals() == [Interval(0, 0)]
@@ -374,7 +375,7 @@ def test_a_mend_that_has_no_room_leaves_the_damaged_store_where_it_is(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("learner.store.put_aside", full)
-    with pytest.raises(StoreError, match=r"damaged \(.*\), and can't be mended: No space left on device"):
+    with pytest.raises(StoreError, match="the mended store can't take its place: No space left on device"):
         ExperienceStore(path, WHITE)
     assert path.read_bytes() == before
     monkeypatch.undo()
@@ -396,3 +397,47 @@ def test_every_directory_above_a_store_is_synced(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr("learner.files.sync_directory", synced.append)
     ExperienceStore(tmp_path / "run" / "agents" / "white" / "experience.db", WHITE).close()
     assert {tmp_path / "run" / "agents", tmp_path / "run", tmp_path} <= set(synced)
+
+
+def test_another_program_that_opens_and_closes_the_store_takes_nothing_from_under_the_learner(path: Path) -> None:
+    with ExperienceStore(path, WHITE) as store:
+        store.put_many([record(random_batch(0))])
+    with ExperienceStore(path, WHITE) as store:
+        store.put_many([record(random_batch(1))])
+        other = (
+            f"import sqlite3; c = sqlite3.connect({str(path)!r}); c.execute('SELECT unit FROM units'); c.close()"
+        )
+        subprocess.run([sys.executable, "-c", other], check=True)
+        assert path.with_name(f"{path.name}-wal").exists()
+        store.put_many([record(random_batch(2))])
+    with ExperienceReader(path, WHITE) as reader:
+        assert reader.totals().units == 3
+
+
+@pytest.mark.parametrize("killed_at", ["put_aside", "mended_copy"])
+def test_a_kill_while_a_mended_store_takes_its_place_costs_no_unit(
+    path: Path, monkeypatch: pytest.MonkeyPatch, killed_at: str
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def kill(*_: object) -> None:
+        raise Killed
+
+    with ExperienceStore(path, WHITE) as store:
+        store.put_many([record(random_batch(unit)) for unit in range(8)])
+    content = bytearray(path.read_bytes())
+    content[:100] = bytes(100)
+    path.write_bytes(content)
+    with monkeypatch.context() as patched:
+        if killed_at == "put_aside":
+            patched.setattr(learner.store, "put_aside", kill)
+        else:  # when the damaged store is aside, and the mended one not yet in its place
+            aside = learner.store.put_aside
+            patched.setattr(learner.store, "put_aside", lambda path: (aside(path), kill()))
+        with pytest.raises(Killed):
+            ExperienceStore(path, WHITE)
+    with ExperienceStore(path, WHITE) as store:
+        assert store.totals().units == 8
+    assert [found.name for found in path.parent.glob("*.damaged-*")] == [f"{path.name}.damaged-1"]
+    assert not path.with_name(f"{path.name}.mended").exists()

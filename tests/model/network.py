@@ -93,7 +93,7 @@ class Socket:
         self.network.close(self)
 
     def get_monitor_socket(self, events: int) -> SimpleNamespace:
-        return SimpleNamespace(poll=lambda timeout_ms: 0)  # nobody is kept out here
+        return SimpleNamespace(poll=lambda timeout_ms: 0, closed=True)  # nobody is kept out here
 
     def disable_monitor(self) -> None:
         pass

@@ -1,5 +1,6 @@
 """Disks: files cut off or flipped, disks that are full or read-only, power cuts that drop what is not synced."""
 
+from dataclasses import replace
 from unittest import SkipTest
 
 from tests.torture import disks_damage, disks_full, disks_power, disks_runs
@@ -10,8 +11,10 @@ def run(setting: Setting) -> list[Outcome]:
     """Run all of it; what can't run here (no root, no C compiler) is said and left out."""
     outcomes: list[Outcome] = []
     for part in (disks_damage, disks_power, disks_runs, disks_full):
+        folder = setting.folder / part.__name__.rpartition(".")[2]
+        folder.mkdir()
         try:
-            outcomes += part.run(setting)
+            outcomes += part.run(replace(setting, folder=folder))
         except SkipTest as error:
             setting.say(f"left out: {error}")
     return outcomes
