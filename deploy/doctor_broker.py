@@ -13,7 +13,7 @@ from importlib.metadata import version
 
 import psutil
 
-from common.errors import BrokerUnreachable, KeptOut, MessageError, Refused
+from common.errors import BrokerUnreachable, KeptOut, MessageError, Refused, SettingsError
 from common.keys import KeyHolder
 from common.messages import Role, Status
 from common.ports import CHANNELS
@@ -61,6 +61,8 @@ def _local(settings: Settings, ports: range) -> Finding:
         return fail("broker", str(error), _SAME_RELEASE, facts)
     except KeptOut as error:
         return fail("broker", str(error), _KEYS, facts)
+    except SettingsError as error:
+        return warn("broker", f"something listens there; it was not asked: {error}", _NO_ORDERS, facts)
     except (BrokerUnreachable, MessageError):
         names = ", ".join(f"{port}{_holder(port)}" for port in taken)
         return fail(
@@ -87,6 +89,8 @@ def _remote(settings: Settings, ports: range) -> Finding:
         return fail("broker", str(error), _SAME_RELEASE, facts)
     except KeptOut as error:
         return fail("broker", str(error), _KEYS, facts)
+    except SettingsError as error:
+        return warn("broker", f"something listens there; it was not asked: {error}", _NO_ORDERS, facts)
     except (BrokerUnreachable, MessageError):
         return fail("broker", f"something listens at {where}, but no broker answers", "check --base-port", facts)
     if closed:
@@ -100,6 +104,7 @@ def _remote(settings: Settings, ports: range) -> Finding:
 
 
 _SAME_RELEASE = "install the same release of Rookery on all hosts"
+_NO_ORDERS = "nothing to do, unless this host is to give orders"
 _KEYS = "give --keys with the keys that this host was enrolled with (docs/operations.md, Keys)"
 
 

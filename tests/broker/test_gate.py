@@ -311,8 +311,9 @@ def directory_key(directory: KeyDirectory, actor: str) -> bytes:
 
 def test_a_collector_that_goes_is_known_to_have_gone(broker, peers):
     records = peers.raw(zmq.XPUB, "logs_in", peers.keys("actor"))
-    collector = peers.collector()
-    assert records.poll(5000)
+    collector = peers.raw(zmq.SUB, "logs_out", peers.keys("logs"))
+    collector.setsockopt(zmq.SUBSCRIBE, b"")
+    until(lambda: records.poll(10), lambda: collector.poll(10))
     assert records.recv() == b"\x01"
     collector.close()
     assert records.poll(5000)

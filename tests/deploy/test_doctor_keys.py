@@ -1,8 +1,10 @@
+import socket
 from pathlib import Path
 
 from common.keys import KeyDirectory, KeyHolder
 from common.messages import Role
 from common.settings import Settings
+from deploy.doctor_broker import check_broker
 from deploy.doctor_keys import check_keys
 from deploy.finding import Finding, Verdict
 
@@ -31,3 +33,14 @@ def test_whose_keys_this_host_has_is_told(tmp_path: Path) -> None:
     assert (found.verdict, found.summary) == (Verdict.OK, "this host has the keys of actor far-0, broker")
     (tmp_path / "actors" / "far-0.key_secret").chmod(0o644)
     assert "others may read it" in finding(keys=str(tmp_path)).summary
+
+
+def test_a_host_without_an_operators_key_is_told_of_the_ports_all_the_same(tmp_path: Path, base_port: int) -> None:
+    keys = KeyDirectory(tmp_path)
+    keys.init()
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", base_port))
+        other.listen()
+        (found,) = check_broker(Settings(keys=str(tmp_path), base_port=base_port))
+    assert found.verdict is Verdict.WARN
+    assert "it was not asked" in found.summary
