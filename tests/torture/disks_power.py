@@ -24,8 +24,9 @@ _UNSYNCED = """
 import learner.store as store
 prepare = store._Writer._prepare
 def without_sync(writer):
-    prepare(writer)
+    is_new = prepare(writer)
     writer._connection.execute("PRAGMA synchronous = OFF")
+    return is_new
 store._Writer._prepare = without_sync
 from learner.__main__ import main
 main()
