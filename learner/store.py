@@ -16,7 +16,7 @@ import time
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -40,6 +40,7 @@ from learner.salvage import (
     remove,
     whole_batches,
 )
+from learner.store_errors import clear_errors
 
 STORE_FILE = "experience.db"
 """Name of the store in an agent's directory."""
@@ -124,7 +125,7 @@ class ExperienceReader:
         self._path, self._agent = path, agent
         if not path.is_file():
             raise StoreError(f"{path}: there is no experience store")
-        with _clear_errors(path):
+        with clear_errors(path):
             self._connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=30.0)
         try:
             self._check()
@@ -134,12 +135,12 @@ class ExperienceReader:
 
     def intervals(self) -> list[Interval]:
         """Return which units are stored, ascending, neighbours joined."""
-        with _clear_errors(self._path):
+        with clear_errors(self._path):
             return [Interval(first, last) for first, last in self._connection.execute(_INTERVALS)]
 
     def get(self, unit: int) -> bytes | None:
         """Return the body of `unit`, None if it isn't stored; raise StoreDamaged if it is damaged."""
-        with _clear_errors(self._path):
+        with clear_errors(self._path):
             row = self._connection.execute("SELECT body, crc32 FROM units WHERE unit = ?", (unit,)).fetchone()
         return None if row is None else self._checked(unit, *row)
 
@@ -147,7 +148,7 @@ class ExperienceReader:
         """Yield the stored units from `unit` on with their bodies, in unit order, gaps left out."""
         while True:
             # A statement a unit: a cursor left open would keep the write-ahead log from being cut back.
-            with _clear_errors(self._path):
+            with clear_errors(self._path):
                 row = self._connection.execute(
                     "SELECT unit, body, crc32 FROM units WHERE unit >= ? ORDER BY unit LIMIT 1", (unit,)
                 ).fetchone()
@@ -173,13 +174,13 @@ class ExperienceReader:
 
     def transitions_before(self, unit: int) -> int:
         """Return how many transitions the stored units below `unit` hold."""
-        with _clear_errors(self._path):
+        with clear_errors(self._path):
             query = "SELECT coalesce(sum(transitions), 0) FROM units WHERE unit < ?"
             return int(self._connection.execute(query, (unit,)).fetchone()[0])
 
     def holds_all_before(self, unit: int) -> bool:
         """Return whether every unit below `unit` is stored."""
-        with _clear_errors(self._path):
+        with clear_errors(self._path):
             query = "SELECT count(*) FROM units WHERE unit >= 0 AND unit < ?"
             return int(self._connection.execute(query, (unit,)).fetchone()[0]) >= unit
 
@@ -207,7 +208,7 @@ class ExperienceReader:
         That is `transitions` or more, or all that there are; with none at all, `unit` itself and 0.
         """
         first, held = Unit(unit), 0
-        with _clear_errors(self._path):
+        with clear_errors(self._path):
             rows = self._connection.execute(
                 "SELECT unit, transitions FROM units WHERE unit < ? ORDER BY unit DESC", (unit,)
             )
@@ -220,7 +221,7 @@ class ExperienceReader:
 
     def totals(self) -> StoreTotals:
         """Return what the store holds, counted anew (one pass over the counts, no bodies read)."""
-        with _clear_errors(self._path):
+        with clear_errors(self._path):
             counts = self._connection.execute(
                 "SELECT count(*), total(transitions), total(games_read), total(games_used), "
                 "total(games_unselected) FROM units"
@@ -242,7 +243,7 @@ class ExperienceReader:
 
     def rejections(self) -> Iterator[Rejection]:
         """Yield the rejected games of all stored units, in the order of their numbers."""
-        with _clear_errors(self._path):
+        with clear_errors(self._path):
             units = self._connection.execute("SELECT unit FROM units WHERE rejected != '{}' ORDER BY unit")
             numbers = [unit for (unit,) in units]
         for unit in numbers:
@@ -260,7 +261,7 @@ class ExperienceReader:
         self.close()
 
     def _check(self) -> None:
-        with _clear_errors(self._path):
+        with clear_errors(self._path):
             application = self._connection.execute("PRAGMA application_id").fetchone()[0]
             version = self._connection.execute("PRAGMA user_version").fetchone()[0]
             if application != APPLICATION_ID:
@@ -300,7 +301,7 @@ class _Writer(ExperienceReader):
         self._path, self._agent = path, agent
         with Pages(path) as pages:
             logged = list(whole_batches(pages.logged_rows(), agent))
-        with _clear_errors(path):
+        with clear_errors(path):
             # isolation_level=None: transactions begin and end where we say so.
             self._connection = sqlite3.connect(path, timeout=30.0, isolation_level=None)
         try:
@@ -322,7 +323,7 @@ class _Writer(ExperienceReader):
         """
         new: list[UnitRecord] = []
         now = time.time()
-        with _clear_errors(self._path), self._connection:
+        with clear_errors(self._path), self._connection:
             self._connection.execute("BEGIN IMMEDIATE")
             for record in records:
                 if self._connection.execute(_INSERT, _row(record, now)).rowcount == 1:
@@ -344,7 +345,7 @@ class _Writer(ExperienceReader):
 
         SQLite leaves out all that follows a damaged place in the log, and would write over it.
         """
-        with _clear_errors(self._path):
+        with clear_errors(self._path):
             count = self._connection.execute("PRAGMA page_count").fetchone()[0]
         if pages.cut_off(count):
             raise StoreDamaged(f"{self._path}: the file is cut off")
@@ -355,7 +356,7 @@ class _Writer(ExperienceReader):
 
     def _prepare(self) -> bool:
         """Make the tables in a file without any; set the connection up. Return whether the file was without."""
-        with _clear_errors(self._path):
+        with clear_errors(self._path):
             tables = self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
             application = self._connection.execute("PRAGMA application_id").fetchone()[0]
             is_new = bool(tables == 0 and application == 0)
@@ -495,24 +496,3 @@ def _row(record: UnitRecord, now: float) -> tuple[int | float | str | bytes, ...
         zlib.crc32(record.body),
         record.body,
     )
-
-
-_NOT_THE_FILE = {
-    sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN,
-    sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PERM, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_INTERRUPT,
-}  # fmt: skip
-"""SQLite's errors that do not come from what stands in the file."""
-
-
-@contextmanager
-def _clear_errors(path: Path) -> Iterator[None]:
-    """Turn SQLite's errors, and values that no column can hold, into one clear line."""
-    try:
-        yield
-    except sqlite3.DatabaseError as error:
-        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
-        if code in _NOT_THE_FILE:
-            raise StoreError(f"{path}: the experience store can't be used: {error}") from error
-        raise StoreDamaged(f"{path}: the experience store is damaged or no store: {error}") from error
-    except (ValueError, TypeError, OverflowError) as error:
-        raise StoreDamaged(f"{path}: the experience store is damaged: {error}") from error
