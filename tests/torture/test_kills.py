@@ -7,7 +7,7 @@ import pytest
 
 from tests.torture.failing import POINTS
 from tests.torture.faults import LAST_AT, Kind, plan
-from tests.torture.kills import run
+from tests.torture.kills import SHORT, run
 from tests.torture.outcome import Setting
 
 AGENTS = ("white", "black")
@@ -20,8 +20,8 @@ def test_a_run_under_kills_and_freezes_ends_as_if_undisturbed(
     (outcome,) = run(Setting(seed=1, short=True, folder=tmp_path, base_port=base_port, say=print))
     assert outcome.failures == []
     assert outcome.passed
-    assert (outcome.faults, outcome.stored, outcome.weights_identical) == (10, outcome.expected, True)
-    assert len(outcome.recovery_s) == 10
+    assert (outcome.faults, outcome.stored, outcome.weights_identical) == (SHORT.faults, outcome.expected, True)
+    assert len(outcome.recovery_s) == SHORT.faults
 
 
 def test_a_plan_follows_from_its_seed() -> None:

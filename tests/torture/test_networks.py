@@ -17,7 +17,7 @@ def test_a_run_survives_loss_delay_reordering_resets_a_cut_and_another_broker(
     (outcome,) = networks.run(setting)
     assert outcome.failures == []
     assert outcome.passed
-    assert outcome.expected == outcome.stored == 40
+    assert outcome.expected == outcome.stored == 24
     assert outcome.weights_identical
     assert outcome.faults >= 3
     assert len(outcome.recovery_s) == 3
