@@ -23,7 +23,7 @@ WAITING_BYTES = 8 * 1024 * 1024
 WRITE_BYTES = 256 * 1024
 """Lines are written once there are so many, and at each flush."""
 MAX_SOURCES = 10_000
-"""Sources whose numbers are followed; of more, the one heard of first is forgotten."""
+"""Sources whose numbers are followed; of more, the one silent for longest is forgotten."""
 MAX_GAPS = 100
 """Gaps of one source that late records can still fill."""
 MAX_PLAIN_FILES = 500

@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from logging import getLogger
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 import zmq
@@ -25,6 +25,7 @@ from common.errors import MessageError, OperatorError
 from common.keys import BrokerKeys, KeyHolder
 from common.messages import AgentStatus, Credit, Lease, LogRecord, Role, Status, WeightsHeader
 from common.ports import CHANNELS, Ports
+from common.trouble import is_told
 from common.weights_check import check_weights
 from common.words import AgentName, Unit
 from common.zmq_links import MAX_DRAINED, own_topic, pack_games
@@ -52,6 +53,16 @@ MAX_FRAME_BYTES = {"experience": MAX_BATCH_BYTES, "weights_in": wire.MAX_BODY_BY
 """By channel, of what comes in; elsewhere only envelopes do. Who sends larger ones is cut off."""
 
 Handle = Callable[[list[Any], KeyHolder | None], Any]
+
+
+class _Reader(NamedTuple):
+    """What takes a socket's messages."""
+
+    handle: Handle
+    as_frames: bool = False
+    """Whether as frames that still lie in ZeroMQ's memory."""
+    signed: bool = True
+    """Whether all of them come from a peer: that a collector is gone ZeroMQ says itself, under nobody's key."""
 
 
 class Router:
@@ -124,15 +135,14 @@ class Router:
                 self._gate.guard(made[channel], channel)
             sockets.bind(made[channel], getattr(self._ports, channel))
         made["weights_in"].setsockopt(zmq.SUBSCRIBE, b"")
-        self._readers: dict[Any, tuple[bool, Handle]] = {
-            made["control"]: (False, self._control_desk.handle),
-            made["experience"]: (True, self._on_batch),
-            made["delivery"]: (False, self._on_credit),
-            made["weights_in"]: (False, self._on_weights),
-            made["logs_in"]: (False, self._on_log),
-            made["logs_out"]: (False, self._on_subscription),
+        self._readers: dict[Any, _Reader] = {
+            made["control"]: _Reader(self._control_desk.handle),
+            made["experience"]: _Reader(self._on_batch, as_frames=True),
+            made["delivery"]: _Reader(self._on_credit),
+            made["weights_in"]: _Reader(self._on_weights),
+            made["logs_in"]: _Reader(self._on_log),
+            made["logs_out"]: _Reader(self._on_subscription, signed=False),
         }
-        """What takes each socket's messages, and whether as frames that still lie in ZeroMQ's memory."""
         self._poller = zmq.Poller()
         for reader in self._readers:
             self._poller.register(reader, zmq.POLLIN)
@@ -179,16 +189,14 @@ class Router:
                 self._tick(now_s)
 
     def _drain(self, reader: zmq.Socket[bytes]) -> None:
-        as_frames, handle = self._readers[reader]
+        handle, as_frames, signed = self._readers[reader]
         for _ in range(MAX_DRAINED):
             try:
                 if self._gate is None:
                     frames, sender = sockets.receive(reader) if as_frames else _bytes_of(reader), None
                 else:
                     frames = sockets.receive(reader)
-                    # That a collector is gone ZeroMQ says itself, under nobody's key.
-                    is_nobodys = reader is self._sockets["logs_out"]
-                    sender = None if is_nobodys else self._gate.sender(frames[-1])
+                    sender = self._gate.sender(frames[-1]) if signed else None
                     if not as_frames:
                         frames = [frame.bytes for frame in frames]
                 handle(frames, sender)
@@ -222,7 +230,7 @@ class Router:
             reason = "other reasons"
         self.dropped[reason] += 1
         count = self.dropped[reason]
-        if count & (count - 1) == 0:  # 1, 2, 4, 8, …: repeated trouble is told when its count doubles
+        if is_told(count):
             log.warning(event, extra={"reason": reason, "detail": detail, "count": count})
 
     # Periodic ------------------------------------------------------------------------------------

@@ -3,6 +3,11 @@
 from logging import Logger
 
 
+def is_told(count: int) -> bool:
+    """Whether the `count`th time of the same trouble is told: the 1st, 2nd, 4th, 8th, …"""
+    return count > 0 and count & (count - 1) == 0
+
+
 class Trouble:
     """Tells of a failure at once, then when its count doubles, and when it is over."""
 
@@ -12,7 +17,7 @@ class Trouble:
     def again(self, reason: str) -> None:
         """Count a failure, and tell of the 1st, 2nd, 4th, 8th, …"""
         self._count += 1
-        if self._count & (self._count - 1) == 0:
+        if is_told(self._count):
             self._log.error(self._event, extra={"reason": reason, "count": self._count})
 
     def over(self) -> None:

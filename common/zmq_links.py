@@ -60,6 +60,7 @@ from common.messages import (
     Welcome,
 )
 from common.ports import Ports
+from common.trouble import is_told
 from common.weights_check import check_weights
 
 log = getLogger(__name__)
@@ -166,7 +167,7 @@ class ControlChannel:
     def _tell_if_kept_out(self) -> None:
         # Every time, welcome or not: a monitor that is not read stops ZeroMQ's own thread in the end.
         failures = self._handshake.failures()
-        if failures > self._kept_out and failures & (failures - 1) == 0:  # told at 1, 2, 4, 8, …
+        if failures > self._kept_out and is_told(failures):
             why = advice(self._ports.keys is not None)
             log.warning("the broker does not let us in", extra={"broker": self._ports.control, "why": why})
         self._kept_out = failures
@@ -484,5 +485,5 @@ def unpack_games(body: bytes) -> list[RawGame]:
 
 def _drop(channel: ControlChannel, error: MessageError) -> None:
     channel.dropped += 1
-    if channel.dropped & (channel.dropped - 1) == 0:  # 1, 2, 4, 8, …: repeated trouble is told when it doubles
+    if is_told(channel.dropped):
         log.warning("message dropped", extra={"reason": str(error), "count": channel.dropped})
