@@ -31,7 +31,7 @@ from common.keys import KeyDirectory, KeyHolder, PeerKeys
 from common.links import Delivered
 from common.messages import BatchHeader, Role, StoredUnit, StoreTotals
 from common.ports import Ports
-from common.security import reach
+from common.security import operator_of, reach
 from common.settings import Settings, identity
 from common.zmq_links import MAX_DRAINED, ZmqLearnerLink, hello, new_session
 
@@ -176,7 +176,7 @@ def make_keys(settings: Settings) -> None:
     """Make the keys of everybody who takes part."""
     directory = KeyDirectory(Path(settings.keys or ""))
     directory.init()
-    directory.add(KeyHolder(Role.OPERATOR, settings.operator))
+    directory.add(operator_of(settings))
     directory.add(KeyHolder(Role.ACTOR, "actor-0"))
     for agent in settings.agents:
         directory.add(KeyHolder(Role.LEARNER, agent.name))

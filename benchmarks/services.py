@@ -11,10 +11,9 @@ from pathlib import Path
 
 from benchmarks.scale import ROOT
 from common.errors import BrokerUnreachable
-from common.keys import KeyHolder
-from common.messages import Role, Status
+from common.messages import Status
 from common.ports import CHANNELS, Ports
-from common.security import reach
+from common.security import reach_as_operator
 from common.settings import Settings, to_toml
 from common.zmq_links import ZmqOperatorLink
 
@@ -38,7 +37,7 @@ def free_base_port() -> int:
 
 def ports_of(settings: Settings) -> Ports:
     """Return the ports of the broker that `settings` speak of, as its operator reaches them."""
-    return reach(settings, KeyHolder(Role.OPERATOR, settings.operator))
+    return reach_as_operator(settings)
 
 
 @contextmanager

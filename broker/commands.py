@@ -9,10 +9,9 @@ from rich.console import Console
 
 from broker.status_view import render
 from common.errors import OperatorError
-from common.keys import KeyHolder
-from common.messages import Action, Role
+from common.messages import Action
 from common.options import settings_from, settings_options
-from common.security import reach
+from common.security import reach_as_operator
 from common.zmq_links import ZmqOperatorLink
 
 HELP = {"help_option_names": ["-h", "--help"]}
@@ -20,7 +19,7 @@ HELP = {"help_option_names": ["-h", "--help"]}
 
 def _link(flags: dict[str, Any]) -> ZmqOperatorLink:
     settings = settings_from(flags)
-    return ZmqOperatorLink(reach(settings, KeyHolder(Role.OPERATOR, settings.operator)))
+    return ZmqOperatorLink(reach_as_operator(settings))
 
 
 @click.command(context_settings=HELP)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from common.errors import SettingsError
 from common.keys import BrokerKeys, KeyDirectory, KeyHolder
+from common.messages import Role
 from common.ports import Ports
 from common.settings import Settings
 
@@ -23,6 +24,16 @@ def reach(settings: Settings, holder: KeyHolder) -> Ports:
     else:
         _refuse_clear(settings, "broker", settings.broker)
     return Ports(host=settings.broker, base_port=settings.base_port, keys=keys)
+
+
+def reach_as_operator(settings: Settings) -> Ports:
+    """Return what `reach` does, for status and orders: with the operator's key that the settings name."""
+    return reach(settings, operator_of(settings))
+
+
+def operator_of(settings: Settings) -> KeyHolder:
+    """Return whose key status and orders are given with."""
+    return KeyHolder(Role.OPERATOR, settings.operator)
 
 
 def listen(settings: Settings) -> tuple[Ports, BrokerKeys | None]:

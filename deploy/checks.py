@@ -9,7 +9,7 @@ from common.errors import OperatorError
 from common.keys import KeyDirectory, KeyHolder
 from common.messages import Role
 from common.ports import CHANNELS
-from common.security import listen
+from common.security import listen, operator_of
 from common.settings import EvaluationSource, Settings
 
 WILDCARDS = ("0.0.0.0", "::", "*")
@@ -42,7 +42,7 @@ def check_keys(settings: Settings) -> list[str]:
     if settings.keys is None:
         return []
     directory = KeyDirectory(Path(settings.keys))
-    holders = [KeyHolder(Role.OPERATOR, settings.operator), KeyHolder(Role.COLLECTOR, "logs")]
+    holders = [operator_of(settings), KeyHolder(Role.COLLECTOR, "logs")]
     holders += [KeyHolder(Role.LEARNER, agent.name) for agent in settings.agents]
     holders += [KeyHolder(Role.ACTOR, f"actor-{number}") for number in range(settings.actors)]
     made = [holder for holder in holders if not directory.has_secret(holder)]

@@ -14,10 +14,9 @@ from importlib.metadata import version
 import psutil
 
 from common.errors import BrokerUnreachable, KeptOut, MessageError, Refused, SettingsError
-from common.keys import KeyHolder
-from common.messages import Role, Status
+from common.messages import Status
 from common.ports import CHANNELS
-from common.security import reach
+from common.security import reach_as_operator
 from common.settings import Settings
 from common.zmq_links import ZmqOperatorLink
 from deploy.finding import Facts, Finding, fail, ok, warn
@@ -113,7 +112,7 @@ def _facts(settings: Settings) -> Facts:
 
 
 def _ask(settings: Settings) -> Status:
-    link = ZmqOperatorLink(reach(settings, KeyHolder(Role.OPERATOR, settings.operator)))
+    link = ZmqOperatorLink(reach_as_operator(settings))
     try:
         return link.status(ANSWER_S)
     finally:

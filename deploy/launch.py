@@ -5,9 +5,8 @@ import time
 from collections.abc import Callable
 
 from common.errors import BrokerUnreachable
-from common.keys import KeyHolder
-from common.messages import Role, Status
-from common.security import reach
+from common.messages import Status
+from common.security import reach_as_operator
 from common.settings import Settings
 from common.zmq_links import ZmqOperatorLink
 from deploy.progress import Progress
@@ -47,7 +46,7 @@ class LocalFleet:
 
     def run(self, stopping: Callable[[], bool], aborting: Callable[[], bool]) -> bool:
         """Run until every unit is trained; False if told to stop before. Leaves no process behind."""
-        link = ZmqOperatorLink(reach(self._settings, KeyHolder(Role.OPERATOR, self._settings.operator)))
+        link = ZmqOperatorLink(reach_as_operator(self._settings))
         try:
             self._start()
             finished = self._watch(link, stopping)

@@ -20,7 +20,7 @@ from actor.engine import Engine
 from common.errors import BrokerUnreachable, SettingsError
 from common.keys import KeyDirectory, KeyHolder
 from common.messages import Role, Status
-from common.security import reach
+from common.security import reach, reach_as_operator
 from common.settings import Settings, to_toml
 from common.zmq_links import ZmqOperatorLink
 from deploy.report import read_report
@@ -227,7 +227,7 @@ class Flood:
         end_s = time.monotonic() + 90.0
         while True:
             try:
-                link = ZmqOperatorLink(reach(self._settings, KeyHolder(Role.OPERATOR, self._settings.operator)))
+                link = ZmqOperatorLink(reach_as_operator(self._settings))
                 status = link.status(1.0)
                 if sum(service.role is Role.LEARNER for service in status.services) == len(self._settings.agents):
                     return link

@@ -23,7 +23,7 @@ from common.errors import BrokerUnreachable
 from common.keys import KeyDirectory, KeyHolder, PeerKeys
 from common.messages import BatchHeader, Command, Role, Status
 from common.ports import CHANNELS, Ports
-from common.security import reach
+from common.security import reach_as_operator
 from common.settings import to_toml
 from common.zmq_links import ZmqOperatorLink, hello, new_session
 from deploy.report import read_report
@@ -95,7 +95,7 @@ class Fleet:
     def status(self) -> Status | None:
         """Ask the broker; None where it does not answer."""
         try:
-            link = ZmqOperatorLink(reach(self.settings, KeyHolder(Role.OPERATOR, self.settings.operator)))
+            link = ZmqOperatorLink(reach_as_operator(self.settings))
         except Exception:  # its key is being made
             return None
         try:

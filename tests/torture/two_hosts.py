@@ -14,6 +14,7 @@ import msgspec
 
 from common.keys import KeyDirectory, KeyHolder
 from common.messages import Role, Status
+from common.security import operator_of
 from common.settings import Settings, to_toml
 from tests.deploy.hosts import Host
 from tests.deploy.runs import COMMANDS, ROOT, Started
@@ -180,7 +181,7 @@ def make_keys(directory: Path, settings: Settings) -> None:
         *(KeyHolder(Role.ACTOR, name) for name in ACTORS),
         *(KeyHolder(Role.LEARNER, agent.name) for agent in settings.agents),
         KeyHolder(Role.COLLECTOR, "logs"),
-        KeyHolder(Role.OPERATOR, settings.operator),
+        operator_of(settings),
     ]
     for holder in holders:
         keys.add(holder)

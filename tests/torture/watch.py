@@ -10,9 +10,8 @@ from pathlib import Path
 import msgspec
 
 from common.errors import BrokerUnreachable
-from common.keys import KeyHolder
-from common.messages import Role, Status
-from common.security import reach
+from common.messages import Status
+from common.security import reach_as_operator
 from common.settings import resolve
 from common.zmq_links import ZmqOperatorLink
 
@@ -31,7 +30,7 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
 def watch(settings_file: Path) -> None:
     """Print a line about every INTERVAL_S."""
     settings = resolve(settings_file, {})
-    link = ZmqOperatorLink(reach(settings, KeyHolder(Role.OPERATOR, settings.operator)))
+    link = ZmqOperatorLink(reach_as_operator(settings))
     while True:
         try:
             status = link.status(1.0)
