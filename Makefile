@@ -6,10 +6,13 @@ BIN    := $(VENV)/bin
 GAMES  ?= samples/games.pgn.zst
 RUN    ?= runs/$(firstword $(subst ., ,$(notdir $(firstword $(GAMES)))))
 ARGS   ?=
+PUZZLES   ?=
+POSITIONS ?=
+MEASURE   ?= --nodes 200 --games 200 --play search
 
 export PATH := $(PATH):/usr/games
 
-.PHONY: help setup stockfish run test torture lint format bench clean
+.PHONY: help setup stockfish run hour test torture lint format bench clean
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -18,6 +21,11 @@ setup: stockfish $(VENV)/ready ## make the virtual environment and install Stock
 
 run: setup ## train on the bundled games, or on GAMES="a.pgn b.pgn.zst"; RUN=dir, ARGS="--nodes 200"
 	@$(BIN)/rookery up $(GAMES) --run $(RUN) $(ARGS)
+
+hour: setup ## train on GAMES, train the baselines, measure on PUZZLES and POSITIONS: an hour on two cores
+	@$(BIN)/rookery up $(GAMES) --run $(RUN) --settings recipes/one-hour.toml $(ARGS)
+	@$(BIN)/rookery baselines $(RUN)
+	@$(BIN)/rookery evaluate $(RUN) $(PUZZLES:%=--puzzles %) $(POSITIONS:%=--positions %) $(MEASURE)
 
 test: setup ## run all tests
 	@$(BIN)/python -m pytest

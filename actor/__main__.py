@@ -43,7 +43,8 @@ def actor(name: str | None, supervised: bool, **flags: Any) -> None:
 
 def _summary(stats: DeskStats) -> str:
     return (
-        f"{stats.units} units, {stats.games} games ({stats.rejected} rejected), {stats.positions} positions; "
+        f"{stats.units} units, {stats.games} games ({stats.rejected} rejected), {stats.positions} positions, "
+        f"{stats.probes} probes ({stats.probes_failed} failed, {stats.units_unprobed} units without weights); "
         f"{stats.engine_restarts} engine restarts"
     )
 

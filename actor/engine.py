@@ -5,8 +5,9 @@ Called by the actor's worker, through `actor.labels`; owned by one thread, which
 
 Invariants:
 
-- A game's scores depend on the game, the engine and the node limit alone: the hash is cleared before
-  each game, and what is written ahead doesn't disturb the search that runs (see `actor.engine_commands`).
+- A game's scores depend on the game, the engine and the node limit alone, and so do those of a set of lines:
+  the hash is cleared before each, and what is written ahead doesn't disturb the search that runs (see
+  `actor.engine_commands`).
 - At most `window` positions are written and not answered, whatever is submitted; both pipes are
   non-blocking, so that neither side waits for the other.
 - Every submitted game comes back once, in no promised order, with all its scores or with a failure.
@@ -16,12 +17,10 @@ Invariants:
 import logging
 import os
 import random
-import re
 import select
-import signal
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
@@ -29,7 +28,8 @@ import numpy as np
 import numpy.typing as npt
 
 from actor.engine_answers import Answers
-from actor.engine_commands import BARRIER, EngineGame, game_commands
+from actor.engine_commands import BARRIER, EngineGame, Line, game_commands, line_commands
+from actor.engine_handshake import EngineIdentity, shake_hands
 from actor.engine_process import EngineProcess, find_engine
 from common.errors import EngineDied, EngineNotUsable
 
@@ -47,12 +47,10 @@ FAILED_STARTS_MAX = 5
 SCORING = 1
 """Revision of how games are put to the engine; raised when their scores change."""
 
-_OPTIONS = {"Threads": "1", "Hash": "16"}
 _BACK_OFF_S, _BACK_OFF_MAX_S = 0.1, 30.0
 _PAUSE_MIN_S, _PAUSE_S, _PAUSE_MAX_S = 0.0005, 0.01, 0.05
 _ANSWERS_A_PAUSE = 32
 _SILENCE_STEP_S = 1.0
-_HANDSHAKE_BYTES_MAX = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,9 +58,11 @@ class Evaluated:
     """A game that the engine is done with."""
 
     ticket: int
-    """What `submit` returned for the game."""
+    """What `submit` or `submit_lines` returned."""
     scores: npt.NDArray[np.int16] | None
     """[n + 1]: score of each position from its side to move, the terminal one included; None on failure."""
+    best_moves: tuple[str, ...] = ()
+    """[n + 1] best move in each position, in UCI's notation; of lines only."""
     failure: str | None = None
     """Why there are no scores: the last of the deaths of the engine in this game."""
 
@@ -95,23 +95,16 @@ class EngineStats:
 
 @dataclass(slots=True)
 class _Job:
-    """One submitted game and how far it is."""
+    """One submitted game, or set of lines, and how far it is."""
 
     ticket: int
     terminal: int | None
     commands: list[bytes]
+    wants_moves: bool
     written: int = 0
     scores: list[int] = field(default_factory=list)
+    best_moves: list[str] = field(default_factory=list)
     deaths: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class _Identity:
-    """What an engine says of itself."""
-
-    name: str
-    network: str
-    options: tuple[str, ...]
 
 
 class Engine:
@@ -143,7 +136,7 @@ class Engine:
         self._jitter = jitter
         self._clock = clock
         self._process: EngineProcess | None = None
-        self._identity = _Identity("", "", ())
+        self._identity = EngineIdentity("", "", ())
         self._answers = Answers()
         self._barrier = BARRIER
         self._window = window
@@ -206,16 +199,15 @@ class Engine:
 
     def submit(self, game: EngineGame) -> int:
         """Take a game to score and return its ticket; never waits. What to take is the caller's bound."""
-        ticket = self._next_ticket
-        self._next_ticket += 1
-        job = _Job(ticket, game.terminal_score, game_commands(game, self._nodes, self._barrier))
-        self._jobs[ticket] = job
-        self._outstanding += len(job.commands)
-        if job.commands:
-            self._unwritten.append(job)
-        else:
-            self._finish(job)
-        return ticket
+        commands = game_commands(game, self._nodes, self._barrier)
+        return self._submit(commands, game.terminal_score, wants_moves=False)
+
+    def submit_lines(self, lines: Sequence[Line]) -> int:
+        """Take positions to score and to find the best moves in, and return one ticket for all of them.
+
+        They are searched in this order, the hash cleared before the first. None may be terminal.
+        """
+        return self._submit(line_commands(lines, self._nodes, self._barrier), None, wants_moves=True)
 
     def poll(self, timeout_s: float) -> list[Evaluated]:
         """Drive the engine until a game is done, `timeout_s` is over, or `wake` is called; return the games.
@@ -266,6 +258,18 @@ class Engine:
             restarts=self._restarts,
         )
 
+    def _submit(self, commands: list[bytes], terminal: int | None, *, wants_moves: bool) -> int:
+        ticket = self._next_ticket
+        self._next_ticket += 1
+        job = _Job(ticket, terminal, commands, wants_moves)
+        self._jobs[ticket] = job
+        self._outstanding += len(job.commands)
+        if job.commands:
+            self._unwritten.append(job)
+        else:
+            self._finish(job)
+        return ticket
+
     # The loop's verbs: read answers, notice a death, write ahead ---------------------------------------
 
     def _pump(self) -> None:
@@ -288,18 +292,20 @@ class Engine:
         """Take the answers that there are; raise EngineDied if the engine ended, hung or lied."""
         assert self._process is not None
         asked_before = len(self._asked)
-        scores = self._answers.feed(self._process.read())
-        if len(scores) > asked_before:
+        answers = self._answers.feed(self._process.read())
+        if len(answers) > asked_before:
             raise EngineDied("the engine gave an answer to no question")
-        for score in scores:
+        for answer in answers:
             job = self._asked.popleft()
-            job.scores.append(score)
+            job.scores.append(answer.score)
+            if job.wants_moves:
+                job.best_moves.append(answer.best_move)
             if len(job.scores) == len(job.commands):
                 self._finish(job)
-        self._positions += len(scores)
-        self._outstanding -= len(scores)
+        self._positions += len(answers)
+        self._outstanding -= len(answers)
         # A caller that was away must not make the engine look silent: at most a step counts each time.
-        self._silent_s = 0.0 if scores or not asked_before else self._silent_s + min(passed_s, _SILENCE_STEP_S)
+        self._silent_s = 0.0 if answers or not asked_before else self._silent_s + min(passed_s, _SILENCE_STEP_S)
         if asked_before and not self._asked and self._unwritten:
             self._dry += self._window > 1 and not self._suspects
         if self._process.ended:
@@ -327,7 +333,8 @@ class Engine:
 
     def _finish(self, job: _Job) -> None:
         end = [] if job.terminal is None else [job.terminal]
-        self._give_back(job, Evaluated(ticket=job.ticket, scores=np.array(job.scores + end, np.int16)))
+        scores = np.array(job.scores + end, np.int16)
+        self._give_back(job, Evaluated(ticket=job.ticket, scores=scores, best_moves=tuple(job.best_moves)))
         self._games += 1
         self._quick_deaths = 0
 
@@ -348,6 +355,7 @@ class Engine:
                 self._outstanding += len(job.scores)
                 job.written = 0
                 job.scores.clear()
+                job.best_moves.clear()
         if culprit is not None:
             culprit.deaths += 1
             if culprit.deaths >= DEATHS_MAX:
@@ -389,7 +397,7 @@ class Engine:
     def _start(self) -> None:
         process = EngineProcess(self._path)
         try:
-            identity = _shake_hands(process, self._path, self._handshake_s, self._clock)
+            identity = shake_hands(process, self._path, self._handshake_s, self._clock)
         except BaseException:
             process.kill()
             raise
@@ -433,52 +441,3 @@ class Engine:
             os.eventfd_read(self._wake_fd)
             return True
         return False
-
-
-_NETWORK = re.compile(r"^option name EvalFile\S* type string default (\S+)", re.MULTILINE)
-
-
-def _shake_hands(process: EngineProcess, path: str, timeout_s: float, clock: Callable[[], float]) -> _Identity:
-    """Bring a fresh engine to where it takes games; raise EngineNotUsable if it doesn't get there in time."""
-    end = clock() + timeout_s
-    greeting = _read_until(process, path, b"uci\n", "uciok", end, clock)
-    name = re.search(r"^id name (.{1,200})", greeting, re.MULTILINE)
-    known = set(re.findall(r"^option name (.+?) type ", greeting, re.MULTILINE))
-    options = tuple(f"{option}={value}" for option, value in _OPTIONS.items() if option in known)
-    commands = "".join(f"setoption name {option.replace('=', ' value ')}\n" for option in options)
-    _read_until(process, path, f"{commands}isready\n".encode(), "readyok", end, clock)
-    return _Identity(
-        (name[1].strip() if name else "") or "nameless engine",
-        " ".join(_NETWORK.findall(greeting)) or "no network",
-        options,
-    )
-
-
-def _read_until(
-    process: EngineProcess, path: str, command: bytes, word: str, end: float, clock: Callable[[], float]
-) -> str:
-    """Write `command` and return the lines up to the one that is `word`."""
-    process.write(command)
-    output = b""
-    while True:
-        output += process.read()
-        text = output.decode("utf-8", "replace").replace("\r", "")
-        if f"\n{word}\n" in f"\n{text}":
-            return text
-        if process.ended:
-            ending = process.ending_signal()
-            if ending in (signal.SIGKILL, signal.SIGTERM):  # somebody else's doing, not the program's
-                raise EngineDied(f"{path}: was ended by {ending.name} while it started")
-            why = (
-                f"{ending.name} ends it: is it built for this CPU?"
-                if ending
-                else f"it ends without saying {word!r}"
-            )
-            raise EngineNotUsable(f"{path}: is not a UCI engine: {why}")
-        if len(output) > _HANDSHAKE_BYTES_MAX:
-            raise EngineNotUsable(f"{path}: is not a UCI engine: it talks without ever saying {word!r}")
-        left = end - clock()
-        if left <= 0:
-            raise EngineNotUsable(f"{path}: is not a UCI engine: it doesn't say {word!r} in time")
-        process.write()
-        process.wait_for_output(left)

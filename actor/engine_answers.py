@@ -1,10 +1,11 @@
-"""Engine answers: the bytes that a UCI engine prints, turned into one score for each `bestmove`.
+"""Engine answers: the bytes that a UCI engine prints, turned into a score and a move for each `bestmove`.
 
-Pure: bytes in, scores out, however the bytes are cut. Called by the engine. Never keeps more than one
+Pure: bytes in, answers out, however the bytes are cut. Called by the engine. Never keeps more than one
 unfinished line.
 """
 
 import re
+from typing import NamedTuple
 
 from common import scores
 from common.errors import EngineDied
@@ -15,7 +16,16 @@ LINE_BYTES_MAX = 1 << 20
 _SCORE = re.compile(rb" score (cp|mate) (-?\d{1,9})(?: (?:lower|upper)bound)?(?: nodes (\d{1,18}))?")
 _CENTIPAWNS_BELIEVED = 1_000_000
 _MATE_BELIEVED = scores.MATE_MOVES_MAX
-_END = b"\nbestmove"
+_END = re.compile(rb"\nbestmove([^\n]*)(?=\n)")
+
+
+class Answer(NamedTuple):
+    """What an engine makes of one position."""
+
+    score: int
+    """int16 code, from its side to move."""
+    best_move: str
+    """In UCI's notation, as the engine gives it, unchecked."""
 
 
 class Answers:
@@ -27,19 +37,21 @@ class Answers:
         self._unfinished = b"\n"
         self._score: tuple[int, int] | None = None
 
-    def feed(self, data: bytes) -> list[int]:
-        """Return the scores (int16 codes, side to move's view) of the answers that `data` completes.
+    def feed(self, data: bytes) -> list[Answer]:
+        """Return the answers that `data` completes.
 
         Raises EngineDied if an answer comes without a score, a score is beyond belief, or a line never ends.
         """
-        *answers, rest = (self._unfinished + data).split(_END)
+        *answers, rest = _END.split(self._unfinished + data)
         found = []
-        for answer in answers:
-            last = self._last_score(answer) or self._score
+        for said, move in zip(answers[::2], answers[1::2], strict=True):
+            last = self._last_score(said) or self._score
             self._score = None
             if last is None:
                 raise EngineDied("the engine gave a best move without a score")
-            found.append(last[0])
+            found.append(
+                Answer(last[0], move.split(maxsplit=1)[0].decode("ascii", "replace") if move.strip() else "")
+            )
             self.nodes += last[1]
         line = rest.rfind(b"\n")
         if line >= 0:

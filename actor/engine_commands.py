@@ -1,4 +1,4 @@
-"""Engine commands: what a UCI engine is told so that it scores every position of a game.
+"""Engine commands: what a UCI engine is told so that it scores every position of a game, or single ones.
 
 Pure: text in, bytes out. Called by the engine, which writes the commands ahead of the answers.
 
@@ -13,6 +13,7 @@ reversible line is drawn with history or without, so no command ever carries mor
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -74,6 +75,30 @@ def game_commands(game: EngineGame, nodes: int, barrier: bytes = BARRIER) -> lis
     if commands:
         commands[0] = b"ucinewgame\n" + commands[0]
     return commands
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One position to search, of no game: the one that `moves` lead to from the one in `fen`."""
+
+    fen: str
+    moves: tuple[str, ...] = ()
+    """In UCI's notation; none unless the position's history counts (see above), and then at most 100."""
+
+
+def line_commands(lines: Sequence[Line], nodes: int, barrier: bytes = BARRIER) -> list[bytes]:
+    """Return one command text for each line; the first clears the hash."""
+    commands = [
+        (barrier if line.moves else b"") + f"position {_line_text(line)}\ngo nodes {nodes}\n".encode()
+        for line in lines
+    ]
+    if commands:
+        commands[0] = b"ucinewgame\n" + commands[0]
+    return commands
+
+
+def _line_text(line: Line) -> str:
+    return f"fen {line.fen} moves {' '.join(line.moves)}" if line.moves else f"fen {line.fen}"
 
 
 def game_fens(game: EngineGame) -> list[str]:

@@ -29,8 +29,8 @@ MAX_TEXT_BYTES = 1024 * 1024
 MAX_PLIES = 20_000
 """Most moves of a game; the rules end a game before 17,700."""
 
-MAX_UNIT_PLIES = 1_200_000
-"""Most moves of a unit's games together, so that its batch stays within its limits."""
+MAX_UNIT_PLIES = 1_000_000
+"""Most moves of a unit's games together, so that its batch stays within its limits, with a row for each move."""
 
 _BOM = b"\xef\xbb\xbf"
 _MARKERS = {"White": "1-0", "Black": "0-1", "Draw": "1/2-1/2", "Unknown": "*"}

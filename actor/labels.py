@@ -1,6 +1,7 @@
 """Labels: every position of a game gets a score, from comments, from the store or from the engine.
 
-Called by the actor's worker, which submits a unit's games and polls for them. Owns which source counts:
+Called by the actor's worker, which submits a unit's games and polls for them; single positions (of probes) are
+passed on to the engine, which works on all that is asked in the order of asking. Owns which source counts:
 
 - `pgn`: comments alone. A game in which a position has none is rejected.
 - `engine`: the store of evaluations, else the engine; comments count for nothing.
@@ -25,8 +26,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from actor.engine import Engine
-from actor.engine_commands import EngineGame
+from actor.engine import Engine, Evaluated
+from actor.engine_commands import EngineGame, Line
 from actor.evaluations import Evaluations, GameKey, game_key
 from common.settings import EvaluationSource
 
@@ -81,6 +82,18 @@ class Labelled:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Searched:
+    """Single positions that the engine is done with."""
+
+    ticket: int
+    """What `search` returned for them."""
+    scores: tuple[int, ...] | None
+    """Of each position, from its side to move; None where the engine died on them again and again."""
+    best_moves: tuple[str, ...] = ()
+    """In each position, in UCI's notation, unchecked."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class LabelStats:
     """Snapshot of the games labelled so far, by where their scores come from."""
 
@@ -122,6 +135,9 @@ class Labels:
         """The game behind each ticket of the engine."""
         self._waiting: dict[GameKey, list[_Waiting]] = {}
         """Who waits for each game that the engine works on; the same game twice is evaluated once."""
+        self._searches: set[int] = set()
+        """Tickets of the engine for single positions."""
+        self._searched: list[Searched] = []
         self._games: Counter[Origin | LabelFault] = Counter()
         self._positions = 0
 
@@ -159,12 +175,24 @@ class Labels:
     def poll(self, timeout_s: float) -> list[Labelled]:
         """Drive the engine until a game is done or `timeout_s` is over; return the games that are done.
 
-        Returns at once when there are some already, or none outstanding. Raises EngineNotUsable as
-        the engine does.
+        Returns at once when there are some already, or none outstanding; early when single positions are done.
+        Raises EngineNotUsable as the engine does.
         """
-        if self._engine is not None and self._asked:
+        if self._engine is not None and (self._asked or self._searches):
             self._take_from_engine(self._engine, 0.0 if self._done else timeout_s)
         done, self._done = self._done, []
+        return done
+
+    def search(self, lines: Sequence[Line]) -> int:
+        """Put positions to the engine, which must be there, as `Engine.submit_lines` has it; return a ticket."""
+        assert self._engine is not None
+        ticket = self._engine.submit_lines(lines)
+        self._searches.add(ticket)
+        return ticket
+
+    def searched(self) -> list[Searched]:
+        """Return the single positions that `poll` found done since the last call."""
+        done, self._searched = self._searched, []
         return done
 
     def forget(self) -> None:
@@ -172,6 +200,8 @@ class Labels:
         self._done.clear()
         self._asked.clear()
         self._waiting.clear()
+        self._searches.clear()
+        self._searched.clear()
         if self._engine is not None:
             self._engine.reset()
 
@@ -203,6 +233,10 @@ class Labels:
     def _take_from_engine(self, engine: Engine, timeout_s: float) -> None:
         fresh: list[tuple[GameKey, npt.NDArray[np.int16]]] = []
         for evaluated in engine.poll(timeout_s):
+            if evaluated.ticket in self._searches:
+                self._searches.remove(evaluated.ticket)
+                self._searched.append(_searched(evaluated))
+                continue
             key = self._asked.pop(evaluated.ticket)
             if evaluated.scores is not None:
                 fresh.append((key, evaluated.scores))
@@ -236,6 +270,13 @@ class Labels:
         self._games[outcome] += 1
         if labelled.scores is not None:
             self._positions += len(labelled.scores)
+
+
+def _searched(evaluated: Evaluated) -> Searched:
+    if evaluated.scores is None:
+        return Searched(ticket=evaluated.ticket, scores=None)
+    scores = tuple(evaluated.scores.tolist())
+    return Searched(ticket=evaluated.ticket, scores=scores, best_moves=evaluated.best_moves)
 
 
 def _missing(game: LabelledGame) -> list[int]:

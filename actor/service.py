@@ -58,6 +58,7 @@ class ActorService:
         self._agents = {agent.name: agent for agent in settings.agents}
         self._leased: deque[LeasedUnit] = deque()
         self._outbox: deque[tuple[BatchHeader, bytes]] = deque()
+        self._probing = settings.probe_rate > 0
         self._capacity = 2 + 16 // settings.games_per_unit
         self._paused = False
         self._weights: dict[str, Weights] = {}
@@ -111,12 +112,20 @@ class ActorService:
                 case LeasedUnit():
                     self._lease(event)
                 case Weights() if event.header.agent in self._agents:
-                    self._weights[event.header.agent] = event
-                    self._weights_came_s[event.header.agent] = time.monotonic()
+                    self._take_weights(event)
                 case Order():
                     self._obey(event.action)
                 case Refusal():
                     raise Refused(event.reason)
+
+    def _take_weights(self, weights: Weights) -> None:
+        header = weights.header
+        self._weights[header.agent] = weights
+        self._weights_came_s[header.agent] = time.monotonic()
+        if self._probing:
+            from agent.weights import unpack  # with libraries that an actor without probes does without
+
+            self._desk.renew(header.agent, header.version, header.network, unpack(header, weights.body))
 
     def _lease(self, leased: LeasedUnit) -> None:
         in_hand = {*self._desk.units, *(other.lease.unit for other in self._leased)}

@@ -4,6 +4,7 @@
     desk.begin(unit, agents, raw_games)       # replay, and put the games to the labels
     for finished in desk.poll(timeout_s):     # scores come in; whole units come out as batches
         ...
+    desk.renew(agent, version, network, arrays)   # weights came: probes are of the latest
 
 Owned by one thread. Knows neither link nor lease.
 """
@@ -18,7 +19,9 @@ import numpy.typing as npt
 from actor.engine import Engine
 from actor.evaluations import Evaluations
 from actor.games import Game, read_games
-from actor.labels import LabelFault, Labels, Origin
+from actor.judges import Arrays, load_libraries
+from actor.labels import LabelFault, Labelled, Labels, Origin
+from actor.prober import Prober
 from actor.selection import validate
 from actor.transitions import make_batch
 from common.batch import Batch
@@ -68,28 +71,40 @@ class DeskStats:
     games: int
     rejected: int
     transitions: int
+    probes: int
+    """Probes that are done."""
+    probes_failed: int
+    """Probes that the engine gave no answer to, or no legal reply."""
+    units_unprobed: int
+    """Units, counted for each agent, that were not probed because no weights had come."""
     units: int
     engine_busy_s: float
     engine_restarts: int
 
 
 class Desk:
-    """Works on units. Invariant: a unit comes out once, after every one of its games has scores or a reason."""
+    """Works on units. Invariant: a unit comes out once, after every one of its games has scores or a reason.
 
-    def __init__(self, labels: Labels, engine: Engine | None, source: EvaluationSource) -> None:
-        self._labels, self._engine = labels, engine
+    With a prober, every one of its probes has then ended, too.
+    """
+
+    def __init__(
+        self, labels: Labels, engine: Engine | None, source: EvaluationSource, prober: Prober | None = None
+    ) -> None:
+        self._labels, self._engine, self._prober = labels, engine, prober
         self._comments = source is not EvaluationSource.ENGINE
         self._in_hand: dict[int, UnitInHand] = {}
         self._games: dict[int, tuple[UnitInHand, int]] = {}
         """The unit and the index of each game that waits for scores, by ticket."""
-        self._ready: list[UnitInHand] = []
+        self._scored: list[UnitInHand] = []
+        """Units of which every game is done with."""
         self._looked_up = 0
         self._done_games = self._rejected = self._transitions = self._units = 0
 
     @property
     def hungry(self) -> bool:
         """Whether to begin another unit, so that the engine never idles."""
-        return self._labels.hungry
+        return self._labels.hungry and (self._prober is None or not self._prober.full)
 
     @property
     def units(self) -> list[int]:
@@ -109,48 +124,67 @@ class Desk:
         for index, ticket in enumerate(self._labels.submit(games)):
             self._games[ticket] = (work, index)
         if not games:
-            self._ready.append(work)
+            self._scored.append(work)
+        if self._prober is not None:
+            self._prober.begin(unit, agents, games)
+
+    def renew(self, agent: str, version: int, network: str, arrays: Arrays) -> None:
+        """Take new weights of `agent`, from which its next probes come."""
+        if self._prober is not None:
+            self._prober.renew(agent, version, network, arrays)
 
     def poll(self, timeout_s: float) -> Iterator[FinishedUnit]:
-        """Take in scores for at most `timeout_s`; yield the units that are done with."""
-        for labelled in self._labels.poll(0.0 if self._ready else timeout_s):
-            work, index = self._games.pop(labelled.ticket)
-            if labelled.scores is not None:
-                work.scores[index] = labelled.scores
-                if labelled.origin is not Origin.ENGINE:
-                    self._looked_up += len(labelled.scores)
-            else:
-                assert labelled.fault is not None
-                raw = _raw_of(work, work.games[index].number)
-                reason = _REASONS[labelled.fault]
-                work.rejections.append(
-                    Rejection(
-                        number=raw.number,
-                        source=raw.source,
-                        line=raw.line,
-                        reason=reason,
-                        detail=labelled.detail[:MAX_DETAIL],
-                    )
-                )
-            work.awaited -= 1
-            if work.awaited == 0:
-                self._ready.append(work)
-        ready, self._ready = self._ready, []
-        for work in ready:
+        """Take in scores for at most `timeout_s`, and see to the probes; yield the units that are done with."""
+        thinking = self._prober is not None and self._prober.thinking
+        for labelled in self._labels.poll(0.0 if thinking or self._ready() else timeout_s):
+            self._take(labelled)
+        if self._prober is not None:
+            self._prober.turn()
+        for work in self._ready():
+            self._scored.remove(work)
             yield self._finish(work)
+
+    def _take(self, labelled: Labelled) -> None:
+        work, index = self._games.pop(labelled.ticket)
+        if labelled.scores is not None:
+            work.scores[index] = labelled.scores
+            if labelled.origin is not Origin.ENGINE:
+                self._looked_up += len(labelled.scores)
+        else:
+            assert labelled.fault is not None
+            raw = _raw_of(work, work.games[index].number)
+            work.rejections.append(
+                Rejection(
+                    number=raw.number,
+                    source=raw.source,
+                    line=raw.line,
+                    reason=_REASONS[labelled.fault],
+                    detail=labelled.detail[:MAX_DETAIL],
+                )
+            )
+        work.awaited -= 1
+        if work.awaited == 0:
+            self._scored.append(work)
+
+    def _ready(self) -> list[UnitInHand]:
+        """Return the units that are done with."""
+        return [work for work in self._scored if self._prober is None or self._prober.done(work.unit)]
 
     def forget(self) -> None:
         """Drop everything that is begun and start the engine anew."""
         self._in_hand.clear()
         self._games.clear()
-        self._ready.clear()
+        self._scored.clear()
         self._labels.forget()
+        if self._prober is not None:
+            self._prober.forget()
 
     def stats(self) -> DeskStats:
         """Return the figures so far."""
         labels = self._labels.stats()
         engine = self._engine.stats() if self._engine is not None else None
         engine_positions = engine.positions if engine else 0
+        prober = self._prober.stats() if self._prober is not None else None
         return DeskStats(
             positions=engine_positions + self._looked_up,
             engine_positions=engine_positions,
@@ -158,6 +192,9 @@ class Desk:
             games=self._done_games,
             rejected=self._rejected,
             transitions=self._transitions,
+            probes=prober.probes if prober else 0,
+            probes_failed=prober.failed if prober else 0,
+            units_unprobed=prober.without_weights if prober else 0,
             units=self._units,
             engine_busy_s=engine.busy_s if engine else 0.0,
             engine_restarts=engine.restarts if engine else 0,
@@ -169,7 +206,11 @@ class Desk:
         games = [work.games[index] for index in scored]
         scores = [work.scores[index] for index in scored]
         rejections = sorted(work.rejections, key=lambda rejection: rejection.number)
-        batches = tuple(make_batch(work.unit, agent, games, scores, rejections) for agent in work.agents)
+        probes = self._prober.take(work.unit) if self._prober is not None else {}
+        batches = tuple(
+            make_batch(work.unit, agent, games, scores, rejections, probes.get(agent.name, ()))
+            for agent in work.agents
+        )
         self._units += 1
         self._done_games += len(work.raw_games)
         self._rejected += len(rejections)
@@ -186,12 +227,16 @@ def open_desk(settings: Settings) -> Iterator[Desk]:
     for agent in settings.agents:
         if agent.where is not None:
             validate(agent.where)
+    if settings.probe_rate > 0:
+        load_libraries()
     with ExitStack() as stack:
         engine = store = None
         if settings.evals is not EvaluationSource.PGN:
             engine = stack.enter_context(Engine(settings.engine, nodes=settings.nodes))
             store = stack.enter_context(Evaluations.open(settings.evaluations_path, engine.fingerprint))
-        yield Desk(Labels(settings.evals, engine, store), engine, settings.evals)
+        labels = Labels(settings.evals, engine, store)
+        prober = Prober(settings, labels) if settings.probe_rate > 0 else None
+        yield Desk(labels, engine, settings.evals, prober)
 
 
 def _raw_of(work: UnitInHand, number: int) -> RawGame:

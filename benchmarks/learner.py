@@ -139,10 +139,11 @@ def in_memory(real: list[Batch], steps: int) -> float:
     for batch in real:
         buffer.append(transitions(batch, settings.reward))
     generator = np.random.default_rng(1)
-    samples = [buffer.sample(generator, settings.batch_size) for _ in range(SAMPLES)]
+    drawn = [buffer.take(buffer.draw(generator, settings.batch_size)) for _ in range(SAMPLES)]
+    samples = [model.prepare(sample) for sample in drawn]
     for sample in samples:
-        model.step(sample)
+        model.step(sample, 1.0)
     begun_s = time.perf_counter()
     for number in range(steps):
-        model.step(samples[number % SAMPLES])
+        model.step(samples[number % SAMPLES], 1.0)
     return steps * settings.batch_size / (time.perf_counter() - begun_s)

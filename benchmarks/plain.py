@@ -27,6 +27,7 @@ from common.moves import indices_by_uci
 from common.positions import Positions
 from common.scores import expected_score, from_uci
 from common.settings import AgentSettings, Settings, Side
+from learner.probe_buffer import NO_PROBES
 from learner.registry import make_model
 from learner.replay import Sample
 from learner.trainer import agent_seed
@@ -59,6 +60,7 @@ class Transition(NamedTuple):
     position: Position
     action: int
     reward: float
+    expected_score: float
     following: "tuple[Position, int] | None"
     """Next decision point and the move played there; None at the end of the game."""
 
@@ -82,10 +84,9 @@ class Agent:
         settings = self.settings
         self.memory += transitions
         while self.steps < int(len(self.memory) * settings.samples_per_transition / settings.batch_size):
-            self.model.step(sample(self.random.choices(self.memory, k=settings.batch_size)))
+            drawn = sample(self.random.choices(self.memory, k=settings.batch_size))
+            self.model.step(self.model.prepare(drawn), 1.0)
             self.steps += 1
-            if self.steps % settings.target_every == 0:
-                self.model.update_target()
 
 
 def run(games: Path, *, engine_path: str, settings: Settings) -> PlainRun:
@@ -196,6 +197,7 @@ def transitions(
                 position=positions[ply],
                 action=actions[ply],
                 reward=(end if last else worth[ply + 2]) - worth[ply],
+                expected_score=worth[ply],
                 following=None if last else (positions[ply + 2], actions[ply + 2]),
             )
         )
@@ -208,9 +210,11 @@ def sample(rows: list[Transition]) -> Sample:
         positions=columns([row.position for row in rows]),
         actions=np.array([row.action for row in rows], np.int64),
         rewards=np.array([row.reward for row in rows], np.float32),
+        expected_scores=np.array([row.expected_score for row in rows], np.float32),
         has_next=np.array([row.following is not None for row in rows]),
         next_positions=columns([position for position, _ in following]),
         next_actions=np.array([action for _, action in following], np.int64),
+        probes=NO_PROBES,
     )
 
 

@@ -17,6 +17,9 @@ MOST_NAMES = 5
 def bottleneck(dispatcher: Dispatcher, registry: Registry, broker_share: float) -> str:
     """Return the bottleneck's name and, after a colon, the reason."""
     if dispatcher.finished:
+        learners = [service.learner for service in filter(registry.present, registry.of_role(Role.LEARNER))]
+        if any(learner is not None and not learner.finished for learner in learners):
+            return "learner-bound: every unit is trained on, the last gradient steps go on"
         return "none: every unit is trained"
     silent = [ledger.agent for ledger in dispatcher.ledgers.values() if not ledger.known]
     if silent:

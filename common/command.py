@@ -38,7 +38,7 @@ def _load(point: EntryPoint) -> click.Command:
 def _unavailable(point: EntryPoint, error: ModuleNotFoundError) -> click.Command:
     """Return a command that only says what is missing, so that the others can still be listed and run."""
     package = point.module.split(".")[0]
-    extra = package if package in ("actor", "learner", "broker") else "all"
+    extra = package if package in ("actor", "arena", "broker", "learner") else "all"
     what = f"needs {error.name}: pip install 'rookery[{extra}]'"
 
     @click.command(

@@ -25,10 +25,17 @@ _UNKNOWN_FIELD = re.compile(r"unknown field `(.*)`")
 
 
 class Side(StrEnum):
-    """The colour of the pieces that an agent plays."""
+    """The colour of the pieces that an agent plays; of a position's side to move it is WHITE or BLACK."""
 
     WHITE = "white"
     BLACK = "black"
+    BOTH = "both"
+    """One agent learns the moves of both colours: the board is turned, so one network serves both."""
+
+    @property
+    def colours(self) -> tuple["Side", ...]:
+        """The colours that the agent plays, white first."""
+        return (Side.WHITE, Side.BLACK) if self is Side.BOTH else (self,)
 
 
 class Reward(StrEnum):
@@ -36,6 +43,21 @@ class Reward(StrEnum):
 
     SHAPED = "shaped"
     OUTCOME = "outcome"
+
+
+class Sampling(StrEnum):
+    """How transitions are drawn from the replay buffer: each as often, or each distinct position as often."""
+
+    DISTINCT = "distinct"
+    FREQUENCY = "frequency"
+
+
+class Objective(StrEnum):
+    """What a network is trained to do: all of it, or, for comparison, to imitate moves or to value positions."""
+
+    SARSA = "sarsa"
+    CLONING = "cloning"
+    VALUE = "value"
 
 
 class EvaluationSource(StrEnum):
@@ -72,16 +94,37 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     evals: Annotated[
         EvaluationSource, Meta(description="evaluations from the engine, from [%eval] comments, or auto")
     ] = EvaluationSource.ENGINE
+    probe_rate: Annotated[
+        float,
+        Meta(ge=0.0, le=1.0, description="share of positions in which the agent's own move is tried and evaluated"),
+    ] = 0.0
+    probe_temperature: Annotated[
+        float, Meta(ge=0.0, le=100.0, description="a probe's move is drawn from its policy^(1/T); 0 takes the best")
+    ] = 1.0
     reward: Annotated[Reward, Meta(description="shaped by expected score, or the outcome alone")] = Reward.SHAPED
-    discount: Annotated[float, Meta(ge=0.0, le=1.0, description="discount factor gamma")] = 0.99
-    network: Annotated[str, Meta(description="what is trained: mlp, resnet or table")] = "mlp"
+    discount: Annotated[float, Meta(ge=0.0, le=1.0, description="discount factor gamma")] = 0.0
+    network: Annotated[str, Meta(description="what is trained: mlp, resnet, transformer or table")] = "mlp"
     samples_per_transition: Annotated[
         float, Meta(gt=0.0, le=1000.0, description="replay samples drawn per transition trained on")
     ] = 4.0
-    learning_rate: Annotated[float, Meta(gt=0.0, le=10.0, description="AdamW's step size")] = 1e-3
-    batch_size: Annotated[int, Meta(ge=1, le=65536, description="samples per gradient step")] = 256
-    buffer_size: Annotated[int, Meta(ge=1, le=10**9, description="transitions in the replay buffer")] = 500_000
-    target_every: Annotated[int, Meta(ge=1, description="gradient steps between target updates")] = 100
+    learning_rate: Annotated[float, Meta(gt=0.0, le=10.0, description="AdamW's step size")] = 2e-3
+    cooldown: Annotated[
+        float, Meta(ge=0.0, le=10.0, description="steps after the last unit, per step before, with a falling rate")
+    ] = 0.25
+    batch_size: Annotated[int, Meta(ge=1, le=65536, description="samples per gradient step")] = 512
+    buffer_size: Annotated[int, Meta(ge=1, le=10**9, description="transitions in the replay buffer")] = 3_000_000
+    sampling: Annotated[Sampling, Meta(description="draw each distinct position as often, or by frequency")] = (
+        Sampling.DISTINCT
+    )
+    probe_share: Annotated[
+        float, Meta(ge=0.0, le=10.0, description="probes drawn per sample of a move that was played")
+    ] = 0.5
+    max_version_lag: Annotated[
+        int, Meta(ge=0, description="drop probes of weights this many versions older than the learner's")
+    ] = 100
+    held_out: Annotated[
+        float, Meta(ge=0.0, lt=1.0, description="share of games kept out of training, to measure it by")
+    ] = 0.01
     publish_every: Annotated[int, Meta(ge=1, description="gradient steps between published weights")] = 200
     seed: Annotated[int, Meta(ge=0, le=2**53, description="seed of every random choice")] = 0
 
@@ -144,8 +187,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 #: Settings that decide the final weights: a run directory refuses to go on with others.
 IDENTITY = (
     "limit_games", "games_per_unit", "agents", "nodes", "evals", "reward", "discount", "network",
-    "samples_per_transition", "learning_rate", "batch_size", "buffer_size", "target_every",
-    "publish_every", "seed",
+    "samples_per_transition", "learning_rate", "batch_size", "buffer_size", "publish_every", "seed",
+    "cooldown", "sampling", "held_out", "probe_rate", "probe_temperature", "probe_share", "max_version_lag",
 )  # fmt: skip
 
 
@@ -262,6 +305,10 @@ def _convert(values: Mapping[str, Any], places: Mapping[str, str]) -> Settings:
         raise SettingsError(_explain(str(error), values, places)) from error
     for name in settings.__struct_fields__:
         _refuse_broken_text(getattr(settings, name), places.get(name, name))
+    if settings.probe_rate > 0 and settings.evals is EvaluationSource.PGN:
+        raise SettingsError(f"{places['probe_rate']}: probes need an engine, and evals is pgn")
+    if settings.probe_rate > 0 and settings.network == "table":
+        raise SettingsError(f"{places['probe_rate']}: probes need a network that plays, and network is table")
     names = [agent.name for agent in settings.agents]
     if not names:
         raise SettingsError(f"{places['agents']}: at least one agent is needed")

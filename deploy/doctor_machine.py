@@ -20,8 +20,8 @@ LEARNER_BYTES = 420_000_000
 """A learner that trains an mlp on the CPU, replay buffer aside."""
 REST_BYTES = 350_000_000
 """Broker, log collector and `rookery up`."""
-BUFFERED_BYTES = 76
-"""A transition in the replay buffer."""
+BUFFERED_BYTES = 130
+"""A transition in the replay buffer, its share of the counters of positions included."""
 STORED_GAME_BYTES = 330
 """A game in one agent's store: some 40 transitions of 8 bytes."""
 EVALUATED_GAME_BYTES = 190

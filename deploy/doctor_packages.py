@@ -16,7 +16,12 @@ PYTHON_MIN = (3, 11)
 _REQUIREMENT = re.compile(
     r"^(?P<name>[A-Za-z0-9._-]+)\s*>=\s*(?P<least>[0-9.]+)\s*(?:;\s*extra\s*==\s*[\"'](?P<extra>\w+)[\"'])?$"
 )
-_EXTRAS = {"actor": "actors and `rookery annotate`", "learner": "learners, `rookery up` and `rookery export`"}
+_EXTRAS = {
+    "actor": "actors and `rookery annotate`",
+    "probes": "actors with --probe-rate",
+    "learner": "learners, `rookery up` and `rookery export`",
+    "arena": "`rookery evaluate`, `match`, `uci` and `play`",
+}
 _MODULES = {"pyzmq": "zmq"}
 """Where a package's module is called otherwise."""
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from agent.weights import digest, load_weights
 from broker.sources import SourceFingerprint
 from common.messages import AgentStatus, Interval, StoreTotals
 from common.quantities import counted
@@ -16,7 +17,6 @@ from learner.checkpoints import CheckpointDirectory
 from learner.directory import AgentDirectory
 from learner.metrics import read_metrics
 from learner.store import ExperienceReader
-from learner.weights import digest, load_weights
 
 
 class AgentReport(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, closing
 
 from actor.work import Desk, open_desk
+from agent.weights import load_weights, save_weights
 from broker.units import UnitReader
 from common.batch import Batch, encode
 from common.errors import StoreDamaged, StoreError
@@ -19,7 +20,6 @@ from learner.directory import AgentDirectory
 from learner.session import TrainingSession
 from learner.store import ExperienceStore, UnitRecord
 from learner.trainer import Publication
-from learner.weights import save_weights
 
 log = logging.getLogger(__name__)
 
@@ -30,11 +30,13 @@ PROGRESS_INTERVAL_S = 5.0
 class AgentRun:
     """One agent's store and training in this process."""
 
-    def __init__(self, settings: Settings, agent: AgentSettings) -> None:
-        self.agent = agent
+    def __init__(self, settings: Settings, agent: AgentSettings, desk: Desk | None = None) -> None:
+        """The weights that it publishes go to `desk`, which probes with them; those of a run before, at once."""
+        self.agent, self._desk = agent, desk
         self._settings = settings
         self._directory = AgentDirectory.of(settings.directory, agent.name)
         self._open(mend=False)
+        self._renew_as_before()
 
     def _open(self, *, mend: bool) -> None:
         self.store = ExperienceStore(self._directory.experience, self.agent, mend=mend)
@@ -73,7 +75,18 @@ class AgentRun:
         """Close the store. Saves nothing: where training broke down, the last checkpoint is the good one."""
         self.store.close()
 
+    def _renew_as_before(self) -> None:
+        if self._desk is None or not (self.session.trained_units and self._directory.weights.exists()):
+            return
+        try:
+            arrays, about = load_weights(self._directory.weights)
+            self._desk.renew(self.agent.name, int(about["version"]), self._settings.network, arrays)
+        except (StoreError, KeyError, ValueError) as error:
+            log.warning("weights not read", extra={"agent": self.agent.name, "reason": str(error)})
+
     def _publish(self, publication: Publication) -> None:
+        if self._desk is not None:
+            self._desk.renew(self.agent.name, publication.version, self._settings.network, publication.weights)
         about: dict[str, str | int] = {"agent": self.agent.name, "network": self._settings.network}
         about |= {"version": publication.version, "step": publication.step}
         try:
@@ -110,7 +123,8 @@ class SequentialRun:
         with ExitStack() as stack:
             desk = stack.enter_context(open_desk(self._settings))
             agents = [
-                stack.enter_context(closing(AgentRun(self._settings, agent))) for agent in self._settings.agents
+                stack.enter_context(closing(AgentRun(self._settings, agent, desk)))
+                for agent in self._settings.agents
             ]
             finished = None
             while finished is None:

@@ -5,7 +5,7 @@ A checkpoint is a directory, written under a temporary name, synced, and renamed
     step-000001234-unit-000000057/
         manifest.json           what it is; size and SHA-256 of each file; its own SHA-256
         network.safetensors     the weights
-        target.safetensors      the target network
+        trained.safetensors     the weights that are trained, where those are their average
         optimizer.safetensors   the optimizer's arrays
 
 No pickle anywhere. Owned by the learner's service; nothing else writes there.
@@ -13,6 +13,7 @@ No pickle anywhere. Owned by the learner's service; nothing else writes there.
 
 import hashlib
 import logging
+import math
 import shutil
 from importlib.metadata import version
 from pathlib import Path
@@ -23,11 +24,11 @@ import safetensors
 import safetensors.numpy
 from msgspec import Meta
 
-from learner.files import make_directory, sync_directory, write_synced
-from learner.models import Arrays
+from agent.weights import Arrays
+from common.files import make_directory, sync_directory, write_synced
 from learner.state import RandomState, TrainerState
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "manifest.json"
 
 _log = logging.getLogger(__name__)
@@ -60,6 +61,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Transitions trained on."""
     td_error: float | None
     """Exponential mean of the units' held-out TD errors; None before the first."""
+    validation_loss: float | None
+    """Loss on the games that are kept out of training; None where there are none yet."""
     random_state: RandomState
     torch: str
     """Version of torch that wrote it: another one may compute other bits."""
@@ -69,7 +72,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class CheckpointDirectory:
-    """The checkpoints of one agent: the newest `keep`, and beside them the one with the lowest TD error."""
+    """The checkpoints of one agent: the newest `keep`, and beside them the best on held-out games."""
 
     def __init__(self, path: Path, keep: int) -> None:
         """Use the directory `path`, made where it is missing; remove what a killed learner left half-written.
@@ -142,6 +145,7 @@ class CheckpointDirectory:
             next_unit=state.next_unit,
             transitions=state.transitions,
             td_error=state.td_error,
+            validation_loss=state.validation_loss,
             random_state=state.random_state,
             torch=_TORCH,
             files=files,
@@ -153,8 +157,8 @@ class CheckpointDirectory:
 
     def _prune(self) -> None:
         older = self._paths()[: -self._keep]
-        errors = {path: _td_error(path) for path in self._paths()}
-        best = min(errors, key=lambda path: errors[path])
+        losses = {path: _loss(path) for path in self._paths()}
+        best = min(losses, key=lambda path: losses[path])
         for path in older:
             if path != best:
                 # Renamed first, so that no half-removed one is ever taken for a checkpoint.
@@ -194,6 +198,7 @@ def _load(path: Path) -> TrainerState:
         next_unit=manifest.next_unit,
         transitions=manifest.transitions,
         td_error=manifest.td_error,
+        validation_loss=manifest.validation_loss,
         random_state=manifest.random_state,
         arrays=arrays,
     )
@@ -217,9 +222,12 @@ def _own_hash(manifest: Manifest) -> str:
     return hashlib.sha256(msgspec.json.encode(msgspec.structs.replace(manifest, sha256=""))).hexdigest()
 
 
-def _td_error(path: Path) -> float:
+def _loss(path: Path) -> tuple[float, float]:
+    """Return what checkpoints are compared by: the loss on held-out games, or the TD error where there are none."""
     try:
-        error = _read_manifest(path).td_error
+        manifest = _read_manifest(path)
     except _Damaged:
-        error = None
-    return float("inf") if error is None else error
+        return math.inf, math.inf
+    found = (manifest.validation_loss, manifest.td_error)
+    loss, error = (math.inf if figure is None else figure for figure in found)
+    return loss, error

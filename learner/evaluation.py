@@ -1,20 +1,25 @@
-"""Held-out figures: how well a model does on a unit that it has not been trained on yet.
+"""Held-out figures: how well a model does on what it has not been trained on.
 
-Called by the trainer before it trains on the unit, which is what makes the figures honest.
+Called by the trainer: on each unit before it trains on it, and now and then on the games that are kept out of
+training for good.
 """
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from common.moves import pseudo_legal_mask
+from agent.features import pseudo_legal_moves
+from common.moves import MOVES
+from common.positions import Positions
 from common.settings import Reward
 from common.transitions import END, Transitions
-from learner.models import Model
+from learner.models import Losses, Model
+from learner.replay import Sample
 
-_ROWS = 128  # looked at together: a few games, which have a quarter of all moves between them
+_ROWS = 256  # looked at together
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,7 +41,39 @@ class HeldOut:
     """Rows of games with a result, which ρ is over."""
 
 
-def held_out(model: Model, transitions: Transitions, reward: Reward, discount: float) -> HeldOut:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Validation:
+    """Figures on transitions of games that are kept out of training."""
+
+    transitions: int
+    """Rows that they are over."""
+    loss: float
+    """What training brings down, were it done on them: the weighted sum of the losses."""
+    losses: Losses
+    """Its parts."""
+    match_top1: float
+    """Share of the moves played that the prior ranks first among the pseudo-legal ones; ties don't count."""
+    match_top3: float
+    """Share that it ranks among the first three."""
+
+
+def validate(model: Model[Any], sample: Sample) -> Validation | None:
+    """Return the model's figures on `sample`, None for an empty one; changes nothing."""
+    count = len(sample)
+    if count == 0:
+        return None
+    ranks = np.empty(count, np.int64)
+    for start in range(0, count, _ROWS):
+        rows = slice(start, start + _ROWS)
+        _, ranks[rows] = _values_and_ranks(model, sample.positions.take(rows), sample.actions[rows])
+    loss, losses = model.losses_on(sample)
+    return Validation(
+        transitions=count, loss=loss, losses=losses,
+        match_top1=float(np.mean(ranks < 1)), match_top3=float(np.mean(ranks < 3)),
+    )  # fmt: skip
+
+
+def held_out(model: Model[Any], transitions: Transitions, reward: Reward, discount: float) -> HeldOut:
     """Return the model's figures on `transitions`; changes nothing."""
     count = len(transitions)
     if count == 0:
@@ -46,7 +83,9 @@ def held_out(model: Model, transitions: Transitions, reward: Reward, discount: f
     values, ranks = np.empty(count, np.float32), np.empty(count, np.int64)
     for start in range(0, count, _ROWS):
         rows = slice(start, start + _ROWS)
-        values[rows], ranks[rows] = _values_and_ranks(model, transitions, rows)
+        values[rows], ranks[rows] = _values_and_ranks(
+            model, transitions.positions.take(rows), transitions.actions[rows].astype(np.int64)
+        )
     following = np.where(transitions.next_rows == END, 0.0, values[transitions.next_rows])
     td_errors = np.abs(transitions.rewards + discount * following - values)
     known = ~np.isnan(transitions.outcomes)
@@ -70,20 +109,14 @@ def spearman(first: npt.NDArray[np.floating], second: npt.NDArray[np.floating]) 
 
 
 def _values_and_ranks(
-    model: Model, transitions: Transitions, rows: slice
+    model: Model[Any], positions: Positions, actions: npt.NDArray[np.int64]
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
     """Return Q of the moves played, and how many other pseudo-legal moves the prior ranks no lower."""
-    positions, actions = transitions.positions.take(rows), transitions.actions[rows]
-    every = np.arange(len(actions))
-    possible = pseudo_legal_mask(positions)
-    possible[every, actions] = True
-    moves = np.flatnonzero(possible.any(axis=0))  # [k], all that logits are needed of
-    estimates = model.estimate(positions, actions, moves)
-    logits = estimates.prior_logits  # [n, k]
-    own = np.searchsorted(moves, actions)
-    better = possible[:, moves] & (logits >= logits[every, own][:, None])
-    better[every, own] = False
-    return estimates.values, better.sum(axis=1)
+    rows, moves = pseudo_legal_moves(positions, actions)
+    estimates = model.estimate(positions, rows, moves)
+    own = np.searchsorted(rows * MOVES + moves, np.arange(len(actions)) * MOVES + actions)
+    no_lower = estimates.prior_logits >= estimates.prior_logits[own][rows]
+    return estimates.action_values[own], np.bincount(rows[no_lower], minlength=len(actions)) - 1
 
 
 def _ranks(values: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:

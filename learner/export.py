@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from common.batch import Batch
+from common.batch import GAME_SIDES, Batch
 from common.moves import uci_table
 from common.settings import Reward, Settings
 from common.tables import check_suffix, open_table
@@ -56,11 +56,12 @@ def export(
 def frame_of(batch: Batch, reward: Reward) -> pd.DataFrame:
     """Return the transitions of one batch as a table with COLUMNS, one row each, in the batch's order."""
     rows = transitions(batch, reward)
+    sides = [GAME_SIDES[side] for side in rows.sides.tolist()]
     fens = [
-        rows.positions.to_fen(row, batch.side, fullmove) for row, fullmove in enumerate(rows.fullmoves.tolist())
+        rows.positions.to_fen(row, side, fullmove)
+        for row, (side, fullmove) in enumerate(zip(sides, rows.fullmoves.tolist(), strict=True))
     ]
-    names = uci_table(batch.side)
-    moves = [names[action] for action in rows.actions.tolist()]
+    moves = [uci_table(side)[action] for side, action in zip(sides, rows.actions.tolist(), strict=True)]
     following = rows.next_rows.tolist()
     columns = {
         "game": rows.game_numbers,

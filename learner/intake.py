@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 
+from agent.weights import load_weights, pack, save_weights
 from common.batch import decode
 from common.errors import MessageError, Refused, RookeryError, StoreDamaged, StoreError
 from common.links import Delivered, LearnerLink
@@ -20,7 +21,6 @@ from common.trouble import Trouble
 from learner.directory import AgentDirectory
 from learner.store import ExperienceStore, UnitRecord
 from learner.trainer import Publication
-from learner.weights import load_weights, pack, save_weights
 
 log = logging.getLogger(__name__)
 

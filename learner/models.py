@@ -5,17 +5,17 @@ Models by name are registered in learner.registry.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from agent.weights import Arrays
 from common.positions import Positions
-from common.transitions import Transitions
 from learner.replay import Sample
 
-Arrays = Mapping[str, npt.NDArray[Any]]
-"""Named arrays, in a fixed order."""
+Prepared = TypeVar("Prepared")
+"""A sample in the form that a model takes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,7 +23,9 @@ class Losses:
     """Means over gradient steps; NaN over none."""
 
     q: float
-    """Of Q: Huber loss of a network, half the squared TD error of a table."""
+    """Of Q: cross-entropy with the histogram of its target, in nats; half the squared TD error of a table."""
+    value: float
+    """Of the value: cross-entropy with the histogram of Stockfish's expected score, in nats; 0 for a table."""
     prior: float
     """Of the prior: cross-entropy with the moves played, in nats; 0 for a table, whose prior is counted."""
     gradient_norm: float
@@ -34,42 +36,44 @@ class Losses:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Estimates:
-    """What a model makes of n positions and the moves played in them."""
+    """What a model makes of n positions and k moves in them."""
 
     values: npt.NDArray[np.float32]
-    """[n] Q of the move played."""
+    """[n] expected score for the side to move."""
+    action_values: npt.NDArray[np.float32]
+    """[k] Q of each move."""
     prior_logits: npt.NDArray[np.float32]
-    """[n, k] logits of the prior, of the k moves that were asked for."""
+    """[k] logit of the prior of each move."""
 
 
-class Model(Protocol):
+class Model(Protocol[Prepared]):
     """A learner of Q and of the prior by SARSA.
 
     Same calls in the same order give the same bits, on one kind of CPU.
     """
 
-    def observe(self, transitions: Transitions) -> None:
-        """Take notice of transitions before any of them is sampled; called once for each unit."""
+    def observe(self, positions: Positions, actions: npt.NDArray[np.uint16]) -> None:
+        """Take notice of n moves played, before any of them is sampled; called once for each unit."""
 
-    def step(self, sample: Sample) -> None:
-        """Take one step towards r + γ Q(s′, a′), and of the prior towards the moves played."""
+    def prepare(self, sample: Sample) -> Prepared:
+        """Return `sample` in the form that `step` takes; a thread may call it beside `step`."""
 
-    def update_target(self) -> None:
-        """Let the targets be computed from Q as it is now."""
+    def step(self, sample: Prepared, rate: float) -> None:
+        """Take one step on `sample`, `rate` times as long as the learning rate says."""
 
     def take_losses(self) -> Losses:
         """Return the mean losses of the steps since the last call, and begin anew."""
 
     def estimate(
-        self, positions: Positions, actions: npt.NDArray[np.uint16], moves: npt.NDArray[np.int64] | None = None
+        self, positions: Positions, rows: npt.NDArray[np.int64], actions: npt.NDArray[np.int64]
     ) -> Estimates:
-        """Return Q of the moves played, and the prior's logits of `moves` (None: of all 1880); changes nothing."""
+        """Return values of n positions, and Q and logits of k moves, each of the position in its row, rising."""
 
-    def action_values(self, positions: Positions) -> npt.NDArray[np.float32]:
-        """Return Q of every move, float32 [n, 1880]; changes nothing."""
+    def losses_on(self, sample: Sample) -> tuple[float, Losses]:
+        """Return the loss that training brings down, and its parts, on `sample`; changes nothing."""
 
     def weights(self) -> dict[str, npt.NDArray[Any]]:
-        """Return copies of the arrays that Q and the prior are computed from: what is published."""
+        """Return copies of the arrays that values, Q and the prior are computed from: what is published."""
 
     def state(self) -> dict[str, Arrays]:
         """Return copies of all arrays that training goes on from, in groups; `network` is the weights."""

@@ -1,11 +1,19 @@
-"""Neural SARSA: a network trained on Q and the prior at once.
+"""Neural SARSA: a network trained on Q, on values and on the prior at once.
 
-Target r + γ Q_target(s′, a′) with the move that was played, Huber loss, AdamW, clipped gradients, and a
-target network that is copied over at the trainer's command. Deterministic on CPU.
+For each transition that was played: Q(s, a) towards r + γ Q′(s′, a′) with the move that was played, V(s) towards
+the expected score that Stockfish gives, μ(· | s) towards the move (cross-entropy over the moves that the pieces can
+make). For each probe: Q(s, a) of the agent's move, and V(s) of what came of it; it teaches the prior nothing.
+
+V and V + Q are means of distributions over bins, trained by cross-entropy with a histogram of a normal distribution
+around the target (HL-Gauss, arXiv 2403.03950). Where rewards are outcomes, Q is an expected score by itself.
+
+Q′ is the average of the network's weights over the last steps (Polyak averaging), and so is what is published.
+AdamW, clipped gradients. Deterministic on CPU.
 """
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,108 +22,183 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from agent.features import pseudo_legal_moves
+from agent.networks import BINS, Inputs, Network, expected_scores, inputs_of
+from agent.weights import Arrays
 from common.errors import StoreError
-from common.positions import Positions
-from common.transitions import Transitions
-from learner.models import Arrays, Estimates, Losses
-from learner.networks import Network
+from common.moves import MOVES
+from common.positions import Positions, concatenate
+from common.settings import Objective, Reward
+from learner.models import Estimates, Losses
+from learner.probe_buffer import NO_PROBES
 from learner.replay import Sample
 
-HUBER_DELTA = 0.25
-"""TD error, in points of expected score, from which the loss grows linearly."""
+Q_WEIGHT, VALUE_WEIGHT = 1.0, 1.0
+"""Weights of the losses of Q and of the value beside the prior's, which has 1."""
+
+SPREAD = 0.75 / BINS
+"""Standard deviation of the histogram that stands for an expected score: 0.75 bins (arXiv 2403.03950, 4.1)."""
+
+AVERAGE_EVERY, AVERAGE_DECAY = 4, 0.996
+"""Gradient steps between updates of the averaged weights, and how much of the average each update keeps."""
 
 MAX_GRADIENT_NORM = 1.0
-WEIGHT_DECAY = 1e-4
+WEIGHT_DECAY = 0.01
+BETAS = (0.9, 0.98)
 
+_WEIGHTS = {
+    Objective.SARSA: (Q_WEIGHT, VALUE_WEIGHT, 1.0),
+    Objective.CLONING: (0.0, 0.0, 1.0),
+    Objective.VALUE: (0.0, 1.0, 0.0),
+}
 _MOMENTS = ("exp_avg", "exp_avg_sq")
+_IMPOSSIBLE = -1e9
+_ROWS = 512  # looked at together where nothing is trained
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class PreparedSample:
+    """A sample as the network reads it: played rows, then probes, then what came of the probes."""
+
+    inputs: Inputs
+    chosen: Tensor
+    """int64 [n + p] index, among the inputs' moves, of the move played or probed."""
+    played: int
+    """n, rows of transitions that were played."""
+    returns: Tensor
+    """float32 [n + p] expected score after each move as far as it is known without bootstrapping: w(s) + r where
+    rewards are shaped, r where they are outcomes."""
+    expected_scores: Tensor
+    """float32 [n + 2p] w of each position, from its side to move."""
+    following: "PreparedSample | None"
+    """The next positions and the moves played there [n]; None where nothing is bootstrapped."""
+    has_next: Tensor
+    """bool [n]"""
 
 
 class NeuralSarsa:
-    """A network, its target network and its optimizer."""
+    """A network, the average of its weights, and its optimizer."""
 
     def __init__(
         self,
         network: Network,
-        target: Network,
+        average: Network,
         *,
         seed: int,
         discount: float,
         learning_rate: float,
         device: torch.device,
+        reward: Reward = Reward.SHAPED,
+        objective: Objective = Objective.SARSA,
     ) -> None:
-        """Draw the weights of `network` from `seed`; `target` is another network of its kind."""
+        """Draw the weights of `network` from `seed`; `average` is another network of its kind."""
         network.initialise(torch.Generator().manual_seed(seed % 2**63))
         self._network = network.to(device)
-        self._target = target.to(device).requires_grad_(False)
-        self._discount = discount
+        self._average = average.to(device).requires_grad_(False)
+        self._average.load_state_dict(network.state_dict())
+        self._discount, self._learning_rate = discount, learning_rate
+        self._reward, self._objective = reward, objective
         self._parameters = dict(self._network.named_parameters())
         self._optimizer = torch.optim.AdamW(
-            self._parameters.values(), lr=learning_rate, weight_decay=WEIGHT_DECAY, fused=True
+            self._parameters.values(), lr=learning_rate, weight_decay=WEIGHT_DECAY, betas=BETAS, fused=True
         )
-        self._losses = torch.zeros(3, device=device)  # sums over steps: Q, prior, gradient norm
+        self._losses = torch.zeros(4, device=device)  # sums over steps: Q, value, prior, gradient norm
         self._steps = 0
-        self.update_target()
+        self._updates = 0
 
-    def observe(self, transitions: Transitions) -> None:
+    def observe(self, positions: Positions, actions: npt.NDArray[np.uint16]) -> None:
         """Do nothing: a network learns from samples alone."""
 
-    def step(self, sample: Sample) -> None:
-        """Take one gradient step on `sample`."""
+    def prepare(self, sample: Sample) -> PreparedSample:
+        """Return `sample` as the network reads it; touches no weights, so that a thread can do it beside `step`."""
+        bootstraps = self._discount > 0.0 and self._objective is Objective.SARSA
+        return self._prepare(sample, self._prepare(_following(sample), None) if bootstraps else None)
+
+    def _prepare(self, sample: Sample, following: PreparedSample | None) -> PreparedSample:
+        probes = sample.probes
+        positions = concatenate([sample.positions, probes.positions, probes.later_positions])
         device = self._losses.device
-        actions = torch.from_numpy(sample.actions).to(device)
-        hidden = self._network.hidden(sample.positions)  # [n, width]
-        values = self._network.values_of(hidden, actions)  # [n]
-        q_loss = functional.huber_loss(values, self._targets(sample), delta=HUBER_DELTA)
-        prior_loss = functional.cross_entropy(self._network.prior_logits(hidden), actions)
+        inputs, chosen = _inputs(positions, sample.actions, probes.actions, device)
+        scores = (sample.expected_scores, probes.expected_scores, probes.later_expected_scores)
+        return PreparedSample(
+            inputs=inputs,
+            chosen=chosen,
+            played=len(sample),
+            returns=torch.from_numpy(self._returns(sample)).to(device),
+            expected_scores=torch.from_numpy(np.concatenate(scores)).to(device),
+            following=following,
+            has_next=torch.from_numpy(sample.has_next).to(device),
+        )
+
+    def _returns(self, sample: Sample) -> npt.NDArray[np.float32]:
+        rewards = np.concatenate([sample.rewards, sample.probes.rewards])
+        if self._reward is Reward.OUTCOME:
+            return rewards
+        before = np.concatenate([sample.expected_scores, sample.probes.expected_scores])
+        returns: npt.NDArray[np.float32] = rewards + before
+        return returns
+
+    def step(self, sample: PreparedSample, rate: float) -> None:
+        """Take one gradient step on `sample`, the learning rate times `rate`."""
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._learning_rate * rate
+        parts = self._parts(self._network, sample)
+        loss = self._weighted(parts)
         self._optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(q_loss + prior_loss)
+        torch.autograd.backward(loss)
         norm = torch.nn.utils.clip_grad_norm_(self._parameters.values(), MAX_GRADIENT_NORM)
         self._optimizer.step()
         # Summed on the device: reading a loss at each step would make a GPU wait for us.
-        self._losses += torch.stack((q_loss.detach(), prior_loss.detach(), norm))
+        self._losses += torch.stack((*parts, norm)).detach()
         self._steps += 1
-
-    @torch.no_grad()
-    def update_target(self) -> None:
-        """Copy the network over the target network."""
-        self._target.load_state_dict(self._network.state_dict())
+        self._updates += 1
+        if self._updates % AVERAGE_EVERY == 0:
+            self._update_average()
 
     def take_losses(self) -> Losses:
         """Return the mean losses of the steps since the last call, and begin anew."""
         steps, self._steps = self._steps, 0
-        q, prior, norm = (self._losses / steps).tolist() if steps else (math.nan,) * 3
+        q, value, prior, norm = (self._losses / steps).tolist() if steps else (math.nan,) * 4
         self._losses.zero_()
-        return Losses(q=q, prior=prior, gradient_norm=norm, steps=steps)
+        return Losses(q=q, value=value, prior=prior, gradient_norm=norm, steps=steps)
 
     @torch.no_grad()
     def estimate(
-        self, positions: Positions, actions: npt.NDArray[np.uint16], moves: npt.NDArray[np.int64] | None = None
+        self, positions: Positions, rows: npt.NDArray[np.int64], actions: npt.NDArray[np.int64]
     ) -> Estimates:
-        """Return Q of the moves played [n] and the prior's logits of `moves` [n, k]; changes nothing."""
-        hidden = self._network.hidden(positions)  # [n, width]
-        played = torch.from_numpy(actions.astype(np.int64)).to(hidden.device)
-        asked = None if moves is None else torch.from_numpy(moves).to(hidden.device)
+        """Return what the averaged network makes of n positions and k moves in them; changes nothing."""
+        out = self._average(inputs_of(positions, rows, actions, self._losses.device))
+        values = expected_scores(out.value_logits)
+        after = expected_scores(self._average.action_logits(out.moves))
+        shaped = self._reward is Reward.SHAPED
+        base = values[torch.from_numpy(rows).to(values.device)] if shaped else torch.zeros_like(after)
         return Estimates(
-            values=self._network.values_of(hidden, played).cpu().numpy(),
-            prior_logits=self._network.prior_logits(hidden, asked).cpu().numpy(),
+            values=values.cpu().numpy(),
+            action_values=(after - base).cpu().numpy(),
+            prior_logits=out.prior_logits.cpu().numpy(),
         )
 
     @torch.no_grad()
-    def action_values(self, positions: Positions) -> npt.NDArray[np.float32]:
-        """Return Q of every move, float32 [n, 1880]; changes nothing."""
-        values = self._network.action_values(self._network.hidden(positions))
-        array: npt.NDArray[np.float32] = values.cpu().numpy()
-        return array
+    def losses_on(self, sample: Sample) -> tuple[float, Losses]:
+        """Return the loss that training brings down, and its parts, of the averaged network; changes nothing."""
+        sums, total = np.zeros(3), 0.0
+        for start in range(0, len(sample), _ROWS):
+            part = sample.take(slice(start, start + _ROWS))
+            parts = self._parts(self._average, self.prepare(part))
+            sums += [len(part) * float(value) for value in parts]
+            total += len(part) * float(self._weighted(parts))
+        q, value, prior = (sums / len(sample)).tolist()
+        return total / len(sample), Losses(q=q, value=value, prior=prior, gradient_norm=0.0, steps=1)
 
     def weights(self) -> dict[str, npt.NDArray[Any]]:
-        """Return copies of the network's parameters."""
-        return _arrays(self._network.state_dict())
+        """Return copies of the averaged parameters."""
+        return _arrays(self._average.state_dict())
 
     def state(self) -> dict[str, Arrays]:
-        """Return copies of the network's and the target's parameters and the optimizer's moments."""
+        """Return copies of the averaged parameters, of those that are trained, and of the optimizer's moments."""
         return {
             "network": self.weights(),
-            "target": _arrays(self._target.state_dict()),
+            "trained": _arrays(self._network.state_dict()),
             "optimizer": _arrays(self._optimizer_tensors()),
         }
 
@@ -126,20 +209,54 @@ class NeuralSarsa:
         if state["optimizer"]:
             moments["step"] = torch.zeros(())
             moments |= {f"{name}.{moment}": parameters[name] for name in parameters for moment in _MOMENTS}
-        for group, expected in (("network", parameters), ("target", parameters), ("optimizer", moments)):
+        for group, expected in (("network", parameters), ("trained", parameters), ("optimizer", moments)):
             _check(group, state[group], expected)
-        self._network.load_state_dict(_tensors(state["network"]))
-        self._target.load_state_dict(_tensors(state["target"]))
+        self._average.load_state_dict(_tensors(state["network"]))
+        self._network.load_state_dict(_tensors(state["trained"]))
         self._restore_optimizer(_tensors(state["optimizer"]))
+        self._updates = int(state["optimizer"]["step"]) if state["optimizer"] else 0
 
-    def _targets(self, sample: Sample) -> Tensor:
-        """Return r + γ Q_target(s′, a′), float32 [n], without the second term at the end of a game."""
-        device = self._losses.device
-        with torch.no_grad():
-            hidden = self._target.hidden(sample.next_positions)
-            following = self._target.values_of(hidden, torch.from_numpy(sample.next_actions).to(device))
-            rewards = torch.from_numpy(sample.rewards).to(device)
-            return rewards + self._discount * following * torch.from_numpy(sample.has_next).to(device)
+    def _parts(self, network: Network, sample: PreparedSample) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the losses of Q, of the value and of the prior on `sample`, each a float32 scalar."""
+        inputs, chosen = sample.inputs, sample.chosen
+        with _precision(inputs.rows.device):
+            out = network(inputs)
+        moves = chosen[: sample.played]
+        return (
+            functional.cross_entropy(network.action_logits(out.moves[chosen]), histograms(self._targets(sample))),
+            functional.cross_entropy(out.value_logits, histograms(sample.expected_scores)),
+            -_log_priors(inputs, out.prior_logits, sample.played)[inputs.rows[moves], inputs.slots[moves]].mean(),
+        )
+
+    def _weighted(self, parts: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        q, value, prior = _WEIGHTS[self._objective]
+        return q * parts[0] + value * parts[1] + prior * parts[2]
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        """Move the average towards the network; from the start on by a share that falls with the updates."""
+        updates = self._updates // AVERAGE_EVERY
+        keep = min(AVERAGE_DECAY, updates / (updates + 9.0))
+        for mean, parameter in zip(self._average.parameters(), self._parameters.values(), strict=True):
+            mean.lerp_(parameter, 1.0 - keep)
+
+    @torch.no_grad()
+    def _targets(self, sample: PreparedSample) -> Tensor:
+        """Return the expected scores that the moves are trained towards, float32 [n + p].
+
+        They are w(s) + r + γ Q′(s′, a′), without w(s) where rewards are outcomes, and without the last term at the
+        end of a game and of a probe.
+        """
+        following = sample.following
+        if following is None:
+            return sample.returns
+        out = self._average(following.inputs)
+        values = expected_scores(self._average.action_logits(out.moves[following.chosen]))  # [n]
+        if self._reward is Reward.SHAPED:
+            values = values - expected_scores(out.value_logits)
+        targets = sample.returns.clone()
+        targets[: sample.played] += self._discount * values * sample.has_next
+        return targets.clamp(0.0, 1.0)
 
     def _optimizer_tensors(self) -> dict[str, Tensor]:
         """Return the optimizer's state as named tensors: its step count, and two moments a parameter."""
@@ -163,6 +280,60 @@ class NeuralSarsa:
                 "step": tensors["step"].to(parameter.device, copy=True),
                 **{moment: tensors[f"{name}.{moment}"].to(parameter.device) for moment in _MOMENTS},
             }
+
+
+def histograms(scores: Tensor) -> Tensor:
+    """Return the distributions over BINS that expected scores [n] are trained towards, float32 [n, BINS].
+
+    The share of a bin is that of a normal distribution around the score, cut off at 0 and 1 (arXiv 2403.03950).
+    """
+    edges = torch.linspace(0.0, 1.0, BINS + 1, device=scores.device)
+    below = torch.special.ndtr((edges - scores.unsqueeze(1)) / SPREAD)  # [n, BINS + 1]
+    shares: Tensor = below[:, 1:] - below[:, :-1]
+    return shares / shares.sum(dim=1, keepdim=True)
+
+
+def _inputs(
+    positions: Positions, played: npt.NDArray[np.int64], probed: npt.NDArray[np.int64], device: torch.device
+) -> tuple[Inputs, Tensor]:
+    """Return positions with moves in them, and where among those the moves made are.
+
+    Of the first n positions, in which `played` [n] was, they are all that the pieces can make; of the next p the
+    one `probed` [p], since a probe teaches nothing of the others; of the rest none.
+    """
+    count = len(played)
+    rows, possible = pseudo_legal_moves(positions.take(slice(0, count)), played)
+    chosen = np.searchsorted(rows * MOVES + possible, np.arange(count) * MOVES + played)
+    all_rows = np.concatenate([rows, np.arange(count, count + len(probed))])
+    all_moves = np.concatenate([possible, probed])
+    all_chosen = np.concatenate([chosen, len(rows) + np.arange(len(probed))])
+    return inputs_of(positions, all_rows, all_moves, device), torch.from_numpy(all_chosen).to(device)
+
+
+def _following(sample: Sample) -> Sample:
+    """Return the transitions after those of `sample`, as far as bootstrapping asks: positions and moves."""
+    return Sample(
+        positions=sample.next_positions,
+        actions=sample.next_actions,
+        rewards=sample.rewards,
+        expected_scores=sample.expected_scores,
+        has_next=sample.has_next,
+        next_positions=sample.next_positions,
+        next_actions=sample.next_actions,
+        probes=NO_PROBES,
+    )
+
+
+def _log_priors(inputs: Inputs, logits: Tensor, played: int) -> Tensor:
+    """Return the logarithms of the prior's shares in the first n positions, float32 [n, width], moves in slots."""
+    table = torch.full((played, inputs.width), _IMPOSSIBLE, device=logits.device)
+    known = int(torch.searchsorted(inputs.rows, played))  # their moves stand first
+    return table.index_put((inputs.rows[:known], inputs.slots[:known]), logits[:known]).log_softmax(dim=1)
+
+
+def _precision(device: torch.device) -> torch.autocast:
+    """Return mixed precision on a GPU, and none on a CPU, where results must be the same bits everywhere."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
 
 
 def _arrays(tensors: Mapping[str, Tensor]) -> dict[str, npt.NDArray[Any]]:

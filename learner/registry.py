@@ -1,65 +1,20 @@
-"""Every model by name: the one place where networks are registered.
+"""Every model by name: the one place where models are registered.
 
 Loads torch only to make a model: whoever just asks for a name gets the answer without waiting for it.
 """
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from common.errors import SettingsError
-from common.settings import Reward, Settings
+from common.settings import Objective, Reward, Settings
 from learner.models import Model
 
 if TYPE_CHECKING:
     import torch
 
-    from learner.networks import Network
-
-Factory = Callable[[Settings, int, "torch.device"], Model]
-"""(settings, seed, device) -> an untrained model."""
-
-
-def _mlp(settings: Settings, seed: int, device: "torch.device") -> Model:
-    from learner.networks import Mlp
-
-    return _neural(Mlp, settings, seed, device)
-
-
-def _resnet(settings: Settings, seed: int, device: "torch.device") -> Model:
-    from learner.networks import ResNet
-
-    return _neural(ResNet, settings, seed, device)
-
-
-def _neural(network: Callable[[], "Network"], settings: Settings, seed: int, device: "torch.device") -> Model:
-    from learner.neural import NeuralSarsa
-
-    return NeuralSarsa(
-        network(),
-        network(),
-        seed=seed,
-        discount=settings.discount,
-        learning_rate=settings.learning_rate,
-        device=device,
-    )
-
-
-def _table(settings: Settings, _seed: int, _device: "torch.device") -> Model:
-    from learner.table import TabularSarsa
-
-    return TabularSarsa(
-        discount=settings.discount,
-        learning_rate=settings.learning_rate,
-        # A sum of steps of the expected score is 0 on average, an outcome ½.
-        initial_value=0.5 if settings.reward is Reward.OUTCOME else 0.0,
-    )
-
-
-NETWORKS: dict[str, Factory] = {
-    "mlp": _mlp,
-    "resnet": _resnet,
-    "table": _table,
-}
+TABLE = "table"
+NETWORKS = ("mlp", "resnet", "transformer", TABLE)
+"""What `network` can be in the settings: the networks of agent.loading, and the table."""
 
 
 def check_network(settings: Settings) -> None:
@@ -69,7 +24,31 @@ def check_network(settings: Settings) -> None:
         raise SettingsError(f"network {settings.network!r} is not known; known are: {known}")
 
 
-def make_model(settings: Settings, seed: int, device: "torch.device") -> Model:
+def make_model(
+    settings: Settings, seed: int, device: "torch.device", objective: Objective = Objective.SARSA
+) -> Model[Any]:
     """Return the untrained model that `settings.network` names; raise SettingsError for an unknown name."""
     check_network(settings)
-    return NETWORKS[settings.network](settings, seed, device)
+    if settings.network == TABLE:
+        from learner.table import TabularSarsa
+
+        return TabularSarsa(
+            discount=settings.discount,
+            learning_rate=settings.learning_rate,
+            # A sum of steps of the expected score is 0 on average, an outcome ½.
+            initial_value=0.5 if settings.reward is Reward.OUTCOME else 0.0,
+        )
+    from agent import loading
+    from learner.neural import NeuralSarsa
+
+    make = loading.NETWORKS[settings.network]
+    return NeuralSarsa(
+        make(),
+        make(),
+        seed=seed,
+        discount=settings.discount,
+        learning_rate=settings.learning_rate,
+        device=device,
+        reward=settings.reward,
+        objective=objective,
+    )

@@ -104,10 +104,13 @@ class LearnerService:
     def _train(self, session: TrainingSession, supply: UnitSupply, store: ExperienceReader) -> None:
         while self._goes_on():
             total = self._intake.units_total
-            if total is not None and session.trainer.next_unit >= total and not session.finished:
+            finishing = total is not None and session.trainer.next_unit >= total
+            if finishing and not session.finished:
+                begun_s = time.monotonic()
                 session.finish(store)
+                self._training_s += time.monotonic() - begun_s
                 self._intake.got_on()
-            batch = supply.take(WAIT_S)
+            batch = supply.take(0.0 if finishing and not session.trainer.cooled_down else WAIT_S)
             if batch is not None:
                 begun_s = time.monotonic()
                 self._last = session.train(batch)

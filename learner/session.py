@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 UNITS_PER_METRICS_LINE = 4
 UNITS_VERIFIED = 2000
 """Units looked through in a call of `finish`: well below a second."""
+COOLDOWN_STEPS = 50
+"""Gradient steps taken in a call of `finish`."""
 SAVE_AGAIN_S = 5.0
 """Between two tries to write a checkpoint where the disk refuses it."""
 
@@ -58,7 +60,10 @@ class TrainingSession:
             self._checkpoints = CheckpointDirectory(directory.checkpoints, settings.keep_checkpoints)
             self._waiting = self._checkpoints.load_newest()
             self._metrics = MetricsFile(
-                directory.metrics, units_per_line=UNITS_PER_METRICS_LINE, next_unit=self.trained_units
+                directory.metrics,
+                units_per_line=UNITS_PER_METRICS_LINE,
+                next_unit=self.trained_units,
+                step=self._waiting.step if self._waiting is not None else 0,
             )
         except OSError as error:
             raise RunDirectoryError(f"{directory.path}: can't be written: {error.strerror}") from error
@@ -67,6 +72,7 @@ class TrainingSession:
         self._saved = (0, 0)
         self._save_again_s = 0.0
         self._verified: int | None = 0
+        self._final_published = False
         self.finished = False
         if not self.resume(store):
             log.warning(
@@ -103,10 +109,13 @@ class TrainingSession:
         """Train on the next unit; write a checkpoint if one is due."""
         metrics = self.trainer.train_unit(batch)
         self._write_metrics(lambda: self._metrics.add(metrics))
+        self._save_if_due()
+        return metrics
+
+    def _save_if_due(self) -> None:
         every = self._settings.checkpoint_every
         if self.trainer.step // every > self._saved[0] // every and self._clock() >= self._save_again_s:
             self.save()
-        return metrics
 
     def finish(self, store: ExperienceReader) -> None:
         """Look through the store, publish the final weights and write the last checkpoint: every unit is trained.
@@ -121,6 +130,12 @@ class TrainingSession:
             if self._verified is not None:
                 return
             store.verify_totals(self.trainer.next_unit, self.trainer.stats().transitions)
+        if not self.trainer.cooled_down:
+            self.trainer.cool_down(COOLDOWN_STEPS)
+            self._save_if_due()
+            return
+        if not self._final_published:
+            self._final_published = True
             self._publish(self.trainer.final_weights())
         self.finished = self.save()
         if self.finished:
@@ -134,9 +149,10 @@ class TrainingSession:
         now = (self.trainer.step, self.trainer.next_unit)
         if now in (self._saved, (0, 0)):
             return True
-        self._write_metrics(self._metrics.flush)
+        validation = self.trainer.validate()
+        self._write_metrics(lambda: self._metrics.flush(validation, now[0]))
         try:
-            self._checkpoints.save(self.trainer.state())
+            self._checkpoints.save(self.trainer.state(validation.loss if validation is not None else None))
         except OSError as error:
             self._save_trouble.again(error.strerror or str(error))
             self._save_again_s = self._clock() + SAVE_AGAIN_S

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import msgspec
 import numpy as np
 
-from learner.models import Arrays
+from agent.weights import Arrays
 
 
 class RandomState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -58,6 +58,8 @@ class TrainerState:
     """Transitions trained on."""
     td_error: float | None
     """Exponential mean of the units' held-out TD errors; None before the first."""
+    validation_loss: float | None
+    """Loss on the games that are kept out of training; None where there are none yet."""
     random_state: RandomState
     arrays: Mapping[str, Arrays]
     """The model's arrays in groups (see learner.models.Model.state)."""

@@ -23,11 +23,11 @@ from typing import Self
 
 from common.batch import Batch, decode
 from common.errors import MessageError, StoreDamaged, StoreError
+from common.files import make_directory, sync_directory
 from common.messages import Interval, StoreTotals
 from common.rejections import Rejection
 from common.settings import AgentSettings
 from common.words import Unit
-from learner.files import make_directory, sync_directory
 from learner.lock import DirectoryLock
 from learner.pages import PAGE_BYTES, Pages, log_of
 from learner.salvage import (
@@ -47,7 +47,8 @@ STORE_FILE = "experience.db"
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
+"""Version of the tables and of the batches in them; 1 held batches of format 1."""
 
 # The body stands last: SQLite reads a row's columns in order, so the counts cost no pages of bodies.
 _SCHEMA = """
@@ -99,7 +100,7 @@ class UnitRecord:
             body=body,
             transitions=len(batch),
             games_read=batch.games_read,
-            games_used=len(batch.game_numbers),
+            games_used=batch.games_used,
             games_unselected=batch.unselected,
             rejected=batch.rejected,
         )
@@ -269,7 +270,8 @@ class ExperienceReader:
             meta = dict(self._connection.execute("SELECT name, value FROM meta"))
             if version != FORMAT:
                 kind = StoreDamaged if meta.get("format") == str(FORMAT) else StoreError
-                raise kind(f"{self._path}: the store has format {version}, this Rookery reads {FORMAT}")
+                told = f"the store has format {version}, this Rookery reads {FORMAT}"
+                raise kind(f"{self._path}: {told}: begin in a new run directory, or use the Rookery that wrote it")
         stored, wanted = (meta.get("agent"), meta.get("side")), (self._agent.name, str(self._agent.side))
         if stored != wanted:
             raise _Foreign(

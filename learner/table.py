@@ -6,17 +6,17 @@ nor repetitions tell two positions apart here. The table grows with the experien
 
 import math
 from collections.abc import Iterator, Mapping
-from functools import cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from agent.weights import Arrays
 from common.errors import StoreError
+from common.hashes import position_hashes
 from common.moves import MOVES
-from common.positions import PIECE_CODES, SQUARES, Positions
-from common.transitions import Transitions
-from learner.models import Arrays, Estimates, Losses
+from common.positions import Positions
+from learner.models import Estimates, Losses
 from learner.replay import Sample
 
 STEP_EXPONENT = 0.7
@@ -28,8 +28,6 @@ UNSEEN_COUNT = 0.1
 
 _NONE = -1
 _FIRST_ALLOCATION = 1024
-_CASTLING_CODES, _FILE_CODES = 16, 9
-_HASH_SEED = 20_150_914
 
 _ENTRY = np.dtype(
     [
@@ -61,11 +59,11 @@ class TabularSarsa:
     def __len__(self) -> int:
         return self._size
 
-    def observe(self, transitions: Transitions) -> None:
+    def observe(self, positions: Positions, actions: npt.NDArray[np.uint16]) -> None:
         """Count the moves played, making an entry for each that is new."""
-        entries = self._find(transitions.positions, transitions.actions)
-        keys = position_hashes(transitions.positions).tolist()
-        moves = transitions.actions.tolist()
+        entries = self._find(positions, actions)
+        keys = position_hashes(positions).tolist()
+        moves = actions.tolist()
         made: dict[tuple[int, int], int] = {}
         for row in np.flatnonzero(entries == _NONE).tolist():
             pair = keys[row], moves[row]
@@ -74,12 +72,18 @@ class TabularSarsa:
             entries[row] = made[pair]
         np.add.at(self._entries["visits"], entries, 1)
 
-    def step(self, sample: Sample) -> None:
-        """Move Q of the sample's entries towards the mean of their targets r + γ Q(s′, a′)."""
+    def prepare(self, sample: Sample) -> Sample:
+        """Return `sample` as it is."""
+        return sample
+
+    def step(self, sample: Sample, rate: float) -> None:
+        """Move Q of the sample's entries towards the mean of their targets r + γ Q(s′, a′); probes don't count.
+
+        `rate` is not looked at: each entry has a schedule of its own.
+        """
+        del rate
         entries = self._find(sample.positions, sample.actions)
-        following = self._values(sample.next_positions, sample.next_actions)
-        targets = sample.rewards + self._discount * np.where(sample.has_next, following, 0.0)
-        errors = targets - self._entries["q"][entries]
+        errors = self._errors(sample)
         changed, places, counts = np.unique(entries, return_inverse=True, return_counts=True)
         mean_errors = np.bincount(places, weights=errors) / counts
         self._entries["updates"][changed] += 1
@@ -88,33 +92,40 @@ class TabularSarsa:
         self._squared_errors += float(np.mean(errors**2))
         self._steps += 1
 
-    def update_target(self) -> None:
-        """Do nothing: a table is its own target."""
-
     def take_losses(self) -> Losses:
         """Return the mean losses of the steps since the last call, and begin anew."""
         steps, squared_errors = self._steps, self._squared_errors
         self._steps, self._squared_errors = 0, 0.0
         loss = squared_errors / 2.0 / steps if steps else math.nan
-        return Losses(q=loss, prior=0.0, gradient_norm=0.0, steps=steps)
+        return Losses(q=loss, value=0.0, prior=0.0, gradient_norm=0.0, steps=steps)
 
     def estimate(
-        self, positions: Positions, actions: npt.NDArray[np.uint16], moves: npt.NDArray[np.int64] | None = None
+        self, positions: Positions, rows: npt.NDArray[np.int64], actions: npt.NDArray[np.int64]
     ) -> Estimates:
-        """Return Q of the moves played [n] and the prior's logits of `moves` [n, k]; changes nothing."""
+        """Return Q and the prior's logits of k moves; values are unknown: one half each."""
+        q = np.full((len(positions), MOVES), self._initial_value, np.float32)
         logits = np.full((len(positions), MOVES), math.log(UNSEEN_COUNT), np.float32)
-        for rows, entries in self._walk(positions):
-            visits = self._entries["visits"][entries]
-            logits[rows, self._entries["move"][entries]] = np.log(visits + UNSEEN_COUNT)
-        asked = logits if moves is None else logits[:, moves]
-        return Estimates(values=self._values(positions, actions), prior_logits=asked)
+        for found, entries in self._walk(positions):
+            moves = self._entries["move"][entries]
+            q[found, moves] = self._entries["q"][entries]
+            logits[found, moves] = np.log(self._entries["visits"][entries] + UNSEEN_COUNT)
+        return Estimates(
+            values=np.full(len(positions), 0.5, np.float32),
+            action_values=q[rows, actions],
+            prior_logits=logits[rows, actions],
+        )
 
-    def action_values(self, positions: Positions) -> npt.NDArray[np.float32]:
-        """Return Q of every move, float32 [n, 1880]; changes nothing."""
-        values = np.full((len(positions), MOVES), self._initial_value, np.float32)
-        for rows, entries in self._walk(positions):
-            values[rows, self._entries["move"][entries]] = self._entries["q"][entries]
-        return values
+    def losses_on(self, sample: Sample) -> tuple[float, Losses]:
+        """Return half the mean squared TD error on `sample`, and the same as losses; changes nothing."""
+        loss = float(np.mean(self._errors(sample) ** 2)) / 2.0
+        return loss, Losses(q=loss, value=0.0, prior=0.0, gradient_norm=0.0, steps=1)
+
+    def _errors(self, sample: Sample) -> npt.NDArray[np.float64]:
+        """Return the TD errors r + γ Q(s′, a′) - Q(s, a), [n]."""
+        following = self._values(sample.next_positions, sample.next_actions)
+        targets = sample.rewards + self._discount * np.where(sample.has_next, following, 0.0)
+        errors: npt.NDArray[np.float64] = targets - self._values(sample.positions, sample.actions)
+        return errors
 
     def weights(self) -> dict[str, npt.NDArray[Any]]:
         """Return copies of `position` uint64, `move` uint16, `q` float32, `visits` uint32, each [entries]."""
@@ -122,7 +133,7 @@ class TabularSarsa:
 
     def state(self) -> dict[str, Arrays]:
         """Return copies of all that training goes on from."""
-        return {"network": self.weights(), "target": {}, "optimizer": self._columns(("updates",))}
+        return {"network": self.weights(), "trained": {}, "optimizer": self._columns(("updates",))}
 
     def restore(self, state: Mapping[str, Arrays]) -> None:
         """Go on from `state`; raise StoreError when its arrays are not a table's."""
@@ -181,21 +192,3 @@ class TabularSarsa:
             yield rows, entries
             entries = self._entries["previous"][entries].astype(np.int64)
             rows = rows[entries != _NONE]
-
-
-def position_hashes(positions: Positions) -> npt.NDArray[np.uint64]:
-    """Return a hash of each position's board, castling rights and en-passant file, uint64 [n].
-
-    Zobrist's hash with fixed random numbers: the same on every machine.
-    """
-    boards, castling, files = _hash_numbers()
-    hashes: npt.NDArray[np.uint64] = np.bitwise_xor.reduce(boards[np.arange(SQUARES), positions.boards], axis=1)
-    return hashes ^ castling[positions.castling] ^ files[positions.en_passant + 1]
-
-
-@cache
-def _hash_numbers() -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
-    count = SQUARES * PIECE_CODES
-    numbers = np.random.PCG64(_HASH_SEED).random_raw(count + _CASTLING_CODES + _FILE_CODES)
-    boards, castling, files = np.split(numbers, [count, count + _CASTLING_CODES])
-    return boards.reshape(SQUARES, PIECE_CODES), castling, files

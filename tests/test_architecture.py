@@ -10,13 +10,15 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 SERVICES = ("actor", "broker", "learner")
-PACKAGES = (*SERVICES, "common", "deploy")
+PACKAGES = (*SERVICES, "agent", "arena", "common", "deploy")
 MAX_LINES = 500
 ALLOWED = {
     "common": {"common"},
-    "actor": {"actor", "common"},
+    "agent": {"agent", "common"},
+    "arena": {"arena", "agent", "common"},
+    "actor": {"actor", "agent", "common"},
     "broker": {"broker", "common"},
-    "learner": {"learner", "common"},
+    "learner": {"learner", "agent", "common"},
     "deploy": set(PACKAGES),
 }
 

@@ -21,7 +21,7 @@ OUTPUT = (
 
 def test_the_last_score_before_a_best_move_counts() -> None:
     answers = Answers()
-    assert answers.feed(OUTPUT) == [-46, -31997, -32000]
+    assert answers.feed(OUTPUT) == [(-46, "e2e4"), (-31997, "a1a2"), (-32000, "(none)")]
     assert answers.nodes == 72
 
 
@@ -31,7 +31,7 @@ def test_answers_are_the_same_however_the_bytes_are_cut(size: int) -> None:
     found = []
     for start in range(0, len(OUTPUT), size):
         found += answers.feed(OUTPUT[start : start + size])
-    assert found == [-46, -31997, -32000]
+    assert found == [(-46, "e2e4"), (-31997, "a1a2"), (-32000, "(none)")]
 
 
 def test_a_best_move_as_the_first_output_is_an_answer_without_a_score() -> None:
@@ -50,8 +50,14 @@ def test_a_score_beyond_belief_is_refused(score: str) -> None:
         Answers().feed(f"info depth 1 score {score} nodes 1\nbestmove a1a2\n".encode())
 
 
+def test_an_answer_waits_for_the_end_of_its_move() -> None:
+    answers = Answers()
+    assert answers.feed(b"info score cp 1\nbestmove a7a8") == []
+    assert answers.feed(b"q\ninfo score cp 2\nbestmove\n") == [(1, "a7a8q"), (2, "")]
+
+
 def test_large_scores_are_clipped() -> None:
-    assert Answers().feed(b"info score cp 31000\nbestmove a1a2\n") == [20000]
+    assert Answers().feed(b"info score cp 31000\nbestmove a1a2\n") == [(20000, "a1a2")]
 
 
 def test_a_line_without_end_is_refused() -> None:
@@ -66,4 +72,4 @@ def test_lines_without_a_best_move_take_no_memory() -> None:
     for _ in range(100):
         answers.feed(b"info depth 1 score cp 5 nodes 3\n" * 1000)
     assert len(answers._unfinished) < 100
-    assert answers.feed(b"bestmove a1a2\n") == [5]
+    assert answers.feed(b"bestmove a1a2\n") == [(5, "a1a2")]

@@ -1,12 +1,14 @@
 from collections import deque
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import pytest
 
 from actor import service
 from actor.labels import Labels
 from actor.service import ActorService
 from actor.work import Desk
+from agent.weights import pack
 from common.batch import decode
 from common.errors import Refused
 from common.links import ActorEvent, LeasedUnit, Weights
@@ -237,3 +239,24 @@ def test_weights_of_other_agents_are_not_kept(link: FakeLink, actor: ActorServic
     link.script += [[Weights(header, b"")], []]
     actor.run()
     assert actor._weights == {}
+
+
+def test_weights_go_to_the_desk_for_its_probes(
+    link: FakeLink, desk: Desk, stop: Stop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[object, ...]] = []
+    monkeypatch.setattr(
+        Desk, "renew", lambda self, agent, version, network, arrays: seen.append((agent, version, network, arrays))
+    )
+    array = np.arange(6, dtype=np.float32).reshape(2, 3)
+    messages = [
+        Weights(*pack({"w": array + at}, agent="white", session="s", version=at, step=9, network="mlp"))
+        for at in (4, 5)
+    ]
+    for rate in (0.0, 0.5):
+        stop.asked = False
+        link.script += [messages, []]
+        ActorService(Settings(games_per_unit=2, probe_rate=rate), "a", link, desk, stop).run()  # type: ignore[arg-type]
+    assert [head[:3] for head in seen] == [("white", 4, "mlp"), ("white", 5, "mlp")]
+    for at, (*_, arrays) in zip((4, 5), seen, strict=True):
+        np.testing.assert_array_equal(arrays["w"], array + at)  # type: ignore[index]

@@ -5,10 +5,10 @@ import pytest
 from actor.games import Game, read_games
 from actor.transitions import make_batch
 from common import moves, scores
-from common.batch import decode, encode
+from common.batch import GAME_SIDES, decode, encode
 from common.rejections import Rejection, RejectionReason
 from common.settings import AgentSettings, Reward, Side
-from common.transitions import transitions
+from common.transitions import END, transitions
 from tests.actor.oracle import cut, raw_games, read_bytes
 from tests.common.batches import assert_equal
 
@@ -21,6 +21,7 @@ TEXTS = [
 ]
 WHITE = AgentSettings(name="white", side=Side.WHITE)
 BLACK = AgentSettings(name="black", side=Side.BLACK)
+BOTH = AgentSettings(name="both", side=Side.BOTH)
 
 
 def read(texts: list[bytes]) -> list[Game]:
@@ -71,6 +72,22 @@ def test_black_gets_the_others_seen_from_its_own_side():
     assert batch.final_scores.tolist() == [-5, -103, -201, -301, -scores.CHECKMATED]
 
 
+def test_an_agent_that_plays_both_sides_gets_both_runs_of_each_game():
+    games = read(TEXTS)
+    unit_scores = made_up_scores(games)
+    both, *single = (make_batch(7, agent, games, unit_scores, []) for agent in (BOTH, WHITE, BLACK))
+    assert both.side is Side.BOTH
+    assert both.game_numbers.tolist() == [0, 0, 1, 1, 2, 2, 3, 3, 4, 4]
+    assert both.game_sides.tolist() == [0, 1] * 5
+    assert (both.games_read, both.games_used) == (5, 5)
+    for side, batch in enumerate(single):
+        for name in ("game_rows", "first_plies", "start_fullmoves", "results", "final_scores"):
+            assert getattr(both, name)[side::2].tolist() == getattr(batch, name).tolist(), name
+        for name in ("actions", "scores"):
+            assert getattr(both, name)[both.row_sides == side].tolist() == getattr(batch, name).tolist(), name
+    assert_equal(decode(encode(both)), both)
+
+
 def test_games_are_selected_by_the_query_and_all_are_accounted_for():
     games = read(TEXTS)
     agent = AgentSettings(name="strong", side=Side.WHITE, where="WhiteElo > 2200")
@@ -89,7 +106,7 @@ def test_a_unit_without_usable_games_makes_an_empty_batch():
     assert_equal(decode(encode(batch)), batch)
 
 
-@pytest.mark.parametrize("agent", [WHITE, BLACK])
+@pytest.mark.parametrize("agent", [WHITE, BLACK, BOTH], ids=lambda agent: agent.name)
 def test_the_way_from_text_to_transitions_equals_a_replay_with_python_chess(shared_data, agent):
     texts = cut(read_bytes(shared_data / "games" / "games-a.pgn.zst"))[:48]
     games = read(texts)
@@ -98,16 +115,26 @@ def test_the_way_from_text_to_transitions_equals_a_replay_with_python_chess(shar
     rows = transitions(decode(body), Reward.SHAPED)
     row = 0
     for index, game in enumerate(games):
-        board = chess.Board()
-        for ply, uci in enumerate(game.moves_uci):
-            if board.turn == (agent.side is Side.WHITE):
-                assert rows.positions.to_fen(row, agent.side, int(rows.fullmoves[row])) == board.fen()
-                assert moves.to_uci(int(rows.actions[row]), agent.side) == uci
-                assert (rows.game_numbers[row], rows.plies[row]) == (game.number, ply)
-                worth = scores.expected_score(unit_scores[index][ply : ply + 1])[0]
-                assert rows.expected_scores[row] == worth
-                assert (rows.terminated[row] or rows.truncated[row]) == (ply + 2 >= len(game))
-                row += 1
-            board.push_uci(uci)
+        for side in agent.side.colours:
+            board = chess.Board()
+            for ply, uci in enumerate(game.moves_uci):
+                if board.turn == (side is Side.WHITE):
+                    assert rows.positions.to_fen(row, side, int(rows.fullmoves[row])) == board.fen()
+                    assert moves.to_uci(int(rows.actions[row]), side) == uci
+                    assert (rows.game_numbers[row], rows.plies[row]) == (game.number, ply)
+                    assert GAME_SIDES[rows.sides[row]] is side
+                    worth = scores.expected_score(unit_scores[index][ply : ply + 1])[0]
+                    assert rows.expected_scores[row] == worth
+                    ends = ply + 2 >= len(game)
+                    assert (rows.terminated[row] or rows.truncated[row]) == ends
+                    assert rows.next_rows[row] == (END if ends else row + 1)
+                    outcome = (
+                        None if game.result is None else (game.result if side is Side.WHITE else 2 - game.result)
+                    )
+                    assert rows.terminated[row] == (ends and outcome is not None)
+                    if rows.terminated[row]:
+                        assert rows.rewards[row] == pytest.approx(outcome / 2 - worth, abs=1e-6)
+                    row += 1
+                board.push_uci(uci)
     assert row == len(rows)
     assert len(body) / len(rows) < 8.5

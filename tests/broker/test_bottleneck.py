@@ -3,8 +3,8 @@ from collections.abc import Callable
 import pytest
 
 from broker.bottleneck import LATE_S, bottleneck
-from broker.registry import AWAY_AFTER_S, Registry
-from common.messages import ActorReport, Hello, Role
+from broker.registry import AWAY_AFTER_S, Registry, Service
+from common.messages import ActorReport, Hello, LearnerReport, Role, StoreTotals
 from tests.broker.books import Books
 
 
@@ -34,6 +34,14 @@ def learners_join(books: Books, registry: Registry) -> list:
             )
         )
     return learners
+
+
+def report(service: Service, finished: bool) -> LearnerReport:
+    return LearnerReport(
+        agent=service.hello.agent, session=service.hello.session,
+        totals=StoreTotals(), trained_units=2,
+        transitions_trained=0, step=1, version=1, finished=finished,
+    )  # fmt: skip
 
 
 def actor_joins(books: Books, registry: Registry, name: str = "a", **figures) -> None:
@@ -179,3 +187,7 @@ def test_at_the_end_the_learners_are_what_is_waited_for(books, registry):
     for learner in (white, black):
         learner.train(2)
     assert bottleneck(books.dispatcher, registry, 0.0) == "none: every unit is trained"
+    for finished, expected in ((False, "learner-bound: every unit is trained on, the last"), (True, "none:")):
+        for service in registry.of_role(Role.LEARNER):
+            service.learner = report(service, finished)
+        assert bottleneck(books.dispatcher, registry, 0.0).startswith(expected)

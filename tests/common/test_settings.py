@@ -24,11 +24,13 @@ from common.settings import (
 
 OTHER = {
     "games": ("a.pgn", 'odd "name".pgn'), "limit_games": 7, "games_per_unit": 3, "nodes": 12, "evals": "auto",
-    "reward": "outcome", "discount": 0.5, "network": "table", "samples_per_transition": 1.5,
-    "learning_rate": 1e-5, "batch_size": 8, "buffer_size": 1000, "target_every": 5, "publish_every": 6,
+    "reward": "outcome", "discount": 0.5, "network": "resnet", "samples_per_transition": 1.5,
+    "learning_rate": 1e-5, "batch_size": 8, "buffer_size": 1000, "publish_every": 6,
     "seed": 2**53, "run": "runs/ü\t\x7f", "actors": 4, "engine": "/opt/fish", "device": "cuda:1",
     "checkpoint_every": 9, "keep_checkpoints": 2, "max_units_ahead": 11, "lease_timeout_s": 0.25,
     "broker": "train1", "bind": "0.0.0.0", "base_port": 6000, "evaluations": "e.db", "log_level": "debug",
+    "cooldown": 0.5, "sampling": "frequency", "held_out": 0.2, "probe_rate": 0.25, "probe_temperature": 0.5,
+    "probe_share": 0.75, "max_version_lag": 3,
     "log_files": True, "sequential": True, "keys": "/etc/keys", "insecure": True, "operator": "anna",
 }  # fmt: skip
 """A value for each setting that is not its default."""
@@ -59,7 +61,7 @@ def test_a_flag_wins_over_the_environment_over_the_file_over_the_default(toml):
     file = toml("nodes = 1\nseed = 1\ndiscount = 0.1\n")
     environment = {"ROOKERY_NODES": "2", "ROOKERY_SEED": "2"}
     settings = resolve(file, {"nodes": "3", "seed": None}, environment)
-    assert (settings.nodes, settings.seed, settings.discount, settings.batch_size) == (3, 2, 0.1, 256)
+    assert (settings.nodes, settings.seed, settings.discount, settings.batch_size) == (3, 2, 0.1, 512)
 
 
 def test_other_variables_of_the_environment_are_none_of_our_business():
@@ -112,7 +114,7 @@ def test_a_value_of_the_wrong_type_or_range_is_told_with_where_it_was_set(toml, 
 
 def test_a_bad_value_within_an_agent_is_told_with_its_place_and_the_choices(toml):
     file = toml('[[agents]]\nname = "a"\nside = "red"\n')
-    told = "agents[0].side: invalid enum value 'red', got 'red'; it is one of white, black"
+    told = "agents[0].side: invalid enum value 'red', got 'red'; it is one of white, black, both"
     assert refusal(file, {}, {}) == f"{file}: {told}"
 
 
@@ -227,3 +229,20 @@ def test_enums_and_paths_are_what_the_rest_of_the_code_takes_them_for():
     assert settings.directory == Path(OTHER["run"])
     assert settings.evaluations_path == Path("e.db")
     assert Settings(run="r").evaluations_path == Path("r/evaluations.db")
+
+
+def test_probes_without_an_engine_are_refused(toml) -> None:
+    with pytest.raises(SettingsError, match=r"^--probe-rate: probes need an engine, and evals is pgn$"):
+        resolve(None, {"probe_rate": 0.1, "evals": "pgn"}, {})
+    assert resolve(None, {"probe_rate": 0.1, "evals": "auto"}, {}).probe_rate == 0.1
+    for name, value in (("probe_rate", 1.1), ("probe_rate", -0.1), ("probe_temperature", -1.0)):
+        with pytest.raises(SettingsError, match=name.replace("_", "-")):
+            resolve(None, {name: value}, {})
+
+
+def test_an_agent_may_play_both_sides(toml) -> None:
+    file = toml('[[agents]]\nname = "a"\nside = "both"\n')
+    (agent,) = resolve(file, {}, {}).agents
+    assert agent.side.colours == (Side.WHITE, Side.BLACK)
+    assert Side.BLACK.colours == (Side.BLACK,)
+    assert 'side = "both"' in to_toml(resolve(file, {}, {}))

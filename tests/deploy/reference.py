@@ -37,7 +37,7 @@ UNITS = 13
 
 FLAGS = (
     "--nodes", "100", "--limit-games", str(LIMIT_GAMES), "--games-per-unit", str(GAMES_PER_UNIT),
-    "--samples-per-transition", "1", "--batch-size", "64", "--target-every", "20", "--publish-every", "10",
+    "--samples-per-transition", "1", "--batch-size", "64", "--publish-every", "10",
     "--checkpoint-every", "5",
 )  # fmt: skip
 

@@ -242,8 +242,8 @@ def test_a_directory_made_otherwise_is_refused_with_the_differences(
     )
     assert "games are 1 files there, 2 here" in refusal_of_up(directory, str(tiny), str(other))
     kept = directory / "settings.toml"
-    kept.write_text(kept.read_text().replace("discount = 0.99", "discount = 0.9"))
-    assert f"{directory} was made otherwise: discount is 0.99 there, 0.9 here." in refusal_of_up(directory)
+    kept.write_text(kept.read_text().replace("discount = 0.0 ", "discount = 0.9 "))
+    assert f"{directory} was made otherwise: discount is 0.0 there, 0.9 here." in refusal_of_up(directory)
 
 
 def test_two_runs_in_one_directory_are_one_too_many(
@@ -290,7 +290,7 @@ def test_a_value_of_the_wrong_type_is_shown(tmp_path: Path, tiny: Path) -> None:
 
 def test_an_unknown_network_is_refused_with_those_that_are_known(tmp_path: Path, tiny: Path) -> None:
     line = refusal_of_up(tmp_path / "run", str(tiny), "--network", "mpl")
-    assert line == "network 'mpl' is not known; known are: mlp, resnet, table"
+    assert line == "network 'mpl' is not known; known are: mlp, resnet, transformer, table"
 
 
 def test_a_bad_query_is_quoted(tmp_path: Path, tiny: Path) -> None:

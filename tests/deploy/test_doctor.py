@@ -28,8 +28,8 @@ from tests.actor.test_engine_build import AVX2, BMI2, ICE_LAKE, SSE41, cpuinfo
 from tests.deploy.runs import SAMPLE, Ended, Started, ask, wait_until
 
 CHECKS = [
-    "python", "rookery", "extra actor", "extra learner", "zeromq", "engine", "engine build", "engine speed", "cpus",
-    "memory", "disk", "keys", "ports", "torch",
+    "python", "rookery", "extra actor", "extra probes", "extra learner", "extra arena", "zeromq", "engine",
+    "engine build", "engine speed", "cpus", "memory", "disk", "keys", "ports", "torch",
 ]  # fmt: skip
 
 
@@ -161,7 +161,7 @@ def test_more_actors_than_cpus_and_more_memory_than_there_is_are_warned_of(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(doctor_machine, "_cpu_count", lambda: 2.5)
-    monkeypatch.setattr(doctor_machine, "_available_bytes", lambda: 2_000_000_000)
+    monkeypatch.setattr(doctor_machine, "_available_bytes", lambda: 3_000_000_000)
     few = machine(Settings(run=str(tmp_path), actors=2))
     assert (few["cpus"].verdict, few["memory"].verdict) == (Verdict.OK, Verdict.OK)
     many = machine(Settings(run=str(tmp_path), actors=8))

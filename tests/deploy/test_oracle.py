@@ -21,6 +21,20 @@ from tests.deploy.runs import SAMPLE, Run, Started
 pytestmark = pytest.mark.slow
 
 NODES = 60
+AGENTS = """
+[[agents]]
+name = "white"
+side = "white"
+
+[[agents]]
+name = "black"
+side = "black"
+
+[[agents]]
+name = "both"
+side = "both"
+"""
+COLOURS = {"white": (chess.WHITE,), "black": (chess.BLACK,), "both": (chess.WHITE, chess.BLACK)}
 GAMES_PER_UNIT = 4
 REAL_GAMES = 12
 SAMPLE_GAMES = 8
@@ -148,11 +162,14 @@ Row = dict[str, Any]
 
 
 def rows_of(
-    games: Sequence[chess.pgn.Game], scores: Sequence[Sequence[chess.engine.PovScore]], side: chess.Color
+    games: Sequence[chess.pgn.Game],
+    scores: Sequence[Sequence[chess.engine.PovScore]],
+    colours: Sequence[chess.Color],
 ) -> Iterator[Row]:
-    """Yield the transitions of the agent that plays `side`, rewards and expected scores in float64."""
+    """Yield the transitions of the agent that plays `colours`, rewards and expected scores in float64."""
     results = {"1-0": 1.0, "1/2-1/2": 0.5, "0-1": 0.0}
-    for number, (game, given) in enumerate(zip(games, scores, strict=True)):
+    runs = [(run, colour) for run in enumerate(zip(games, scores, strict=True)) for colour in colours]
+    for (number, (game, given)), side in runs:
         nodes = [game, *game.mainline()]
         worth = [expected_score(score.pov(side)) for score in given]
         white = results.get(game.headers["Result"])
@@ -181,17 +198,28 @@ def rows_of(
 def run(source: Path, tmp_path_factory: pytest.TempPathFactory, stockfish: str) -> Path:
     """The directory of a run on those games."""
     directory = tmp_path_factory.mktemp("oracle") / "run"
-    flags = ("--sequential", "--nodes", str(NODES), "--games-per-unit", str(GAMES_PER_UNIT), "--network", "table")
+    settings = directory.with_suffix(".toml")
+    settings.write_text(AGENTS)
+    flags = (
+        "--settings",
+        str(settings),
+        "--sequential",
+        "--nodes",
+        str(NODES),
+        "--games-per-unit",
+        str(GAMES_PER_UNIT),
+        "--network",
+        "table",
+    )
     with Run(directory, *flags, "--engine", stockfish, games=[source]) as run:
         ended = run.end()
     assert (ended.code, ended.err) == (0, "")
     return directory
 
 
-@pytest.mark.parametrize(("agent", "side"), [("white", chess.WHITE), ("black", chess.BLACK)])
+@pytest.mark.parametrize("agent", COLOURS)
 def test_exported_rows_are_those_of_the_oracle(
     agent: str,
-    side: chess.Color,
     run: Path,
     games: Sequence[chess.pgn.Game],
     scores: Sequence[Sequence[chess.engine.PovScore]],
@@ -202,7 +230,7 @@ def test_exported_rows_are_those_of_the_oracle(
         ended = command.end()
     assert (ended.code, ended.err) == (0, "")
     table = pd.read_parquet(path)
-    rows = list(rows_of(games, scores, side))
+    rows = list(rows_of(games, scores, COLOURS[agent]))
     oracle = pd.DataFrame(rows)
 
     assert list(table.columns) == [name for name in oracle.columns if name != "outcome"]
@@ -217,7 +245,8 @@ def test_exported_rows_are_those_of_the_oracle(
         assert table[name].tolist() == oracle[name].astype(np.float32).tolist(), name
 
     # z - w(s0), with the expected score of the final position where there is no result.
-    of_games, ends = table.groupby("game"), oracle.groupby("game")
+    white = [" w " in row["fen"] for row in rows]
+    of_games, ends = table.groupby(["game", white]), oracle.groupby(["game", white])
     assert of_games.size().max() > 40
     sums = of_games["reward"].sum()
     exact = ends["outcome"].first() - ends["expected_score"].first()

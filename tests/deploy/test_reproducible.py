@@ -4,14 +4,15 @@ import signal
 from pathlib import Path
 
 import chess.pgn
+import msgspec
 import pytest
 
+from agent.weights import digest, load_weights
 from common.messages import StoreTotals
 from common.settings import DEFAULT_AGENTS
 from learner.checkpoints import CheckpointDirectory
 from learner.directory import AgentDirectory
 from learner.store import ExperienceReader
-from learner.weights import digest, load_weights
 from tests.deploy.expected import games_of
 from tests.deploy.reference import EVERY_UNIT, FLAGS, LIMIT_GAMES, SMALL_WINDOW, UNITS, Reference, half_way
 from tests.deploy.runs import Run, report_of, stopped, weights_of
@@ -146,6 +147,10 @@ side = "black"
 name = "short-wins"
 side = "white"
 where = "PlyCount < 120 and Result == '1-0'"
+
+[[agents]]
+name = "both"
+side = "both"
 """
 
 
@@ -161,7 +166,7 @@ def test_more_agents_than_two_each_learn_what_they_would_have_learned_alone(
     report = report_of(tmp_path / "run")
     assert report.finished
     assert report.closed
-    white, _, chosen = report.agents
+    white, black, chosen, both = report.agents
     games = games_of(reference.games, LIMIT_GAMES)
     wins = [game for game in games if plies(game) < 120 and game.headers["Result"] == "1-0" and not game.errors]
     assert chosen.units == EVERY_UNIT
@@ -173,13 +178,15 @@ def test_more_agents_than_two_each_learn_what_they_would_have_learned_alone(
         games_unselected=white.totals.games_used - len(wins),
         rejected=white.totals.rejected,
     )
+    of_both = white.totals.transitions + black.totals.transitions
+    assert both.totals == msgspec.structs.replace(white.totals, transitions=of_both)
     weights = weights_of(tmp_path / "run")
     assert {name: weights[name] for name in reference.weights} == reference.weights
 
     settings.write_text("".join(AGENTS.partition('[[agents]]\nname = "short-wins"')[1:]))
     with Run(tmp_path / "alone", *flags, "--sequential", games=reference.games) as run:
         assert run.end().code == 0
-    assert weights_of(tmp_path / "alone") == {"short-wins": weights["short-wins"]}
+    assert weights_of(tmp_path / "alone") == {name: weights[name] for name in ("both", "short-wins")}
 
 
 def plies(game: chess.pgn.Game) -> int:

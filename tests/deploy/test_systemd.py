@@ -11,13 +11,13 @@ import msgspec
 import pytest
 from click.testing import CliRunner
 
+from agent.weights import digest, load_weights
 from common.messages import Status
 from common.settings import DEFAULT_AGENTS, Settings
 from deploy.systemd_command import systemd
 from deploy.systemd_unit import STANDARD, TEMPLATES, Places, ServiceKind, fill_in, template
 from learner.directory import AgentDirectory
 from learner.store import ExperienceReader
-from learner.weights import digest, load_weights
 from tests.deploy.machine import Machine, NoMachine
 from tests.deploy.reference import EVERY_UNIT, FLAGS, Reference
 from tests.deploy.runs import COMMANDS, Started

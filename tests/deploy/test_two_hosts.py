@@ -10,11 +10,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from agent.weights import digest, load_weights
 from common.messages import Interval, Status
 from common.settings import DEFAULT_AGENTS
 from learner.directory import AgentDirectory
 from learner.store import ExperienceReader
-from learner.weights import digest, load_weights
 from tests.deploy.hosts import Host, NoHosts, hosts, join
 from tests.deploy.reference import FLAGS, UNITS, Reference
 from tests.deploy.runs import Started, wait_until

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from common.files import write_synced
 from learner.checkpoints import MANIFEST, CheckpointDirectory
-from learner.files import write_synced
 from learner.state import RandomState, TrainerState
 
 
-def state(step: int, td_error: float | None = 0.5) -> TrainerState:
+def state(step: int, td_error: float | None = 0.5, validation_loss: float | None = None) -> TrainerState:
     generator = np.random.Generator(np.random.PCG64(step))
     generator.integers(0, 10, 3, dtype=np.uint32)
     return TrainerState(
@@ -24,10 +24,11 @@ def state(step: int, td_error: float | None = 0.5) -> TrainerState:
         next_unit=step // 5,
         transitions=step * 8,
         td_error=td_error,
+        validation_loss=validation_loss,
         random_state=RandomState.of(generator),
         arrays={
             "network": {"w": np.full((2, 3), step, np.float32), "keys": np.array([2**63], np.uint64)},
-            "target": {},
+            "trained": {},
             "optimizer": {"step": np.array(step, np.float32), "none": np.zeros((0, 4), np.uint16)},
         },
     )
@@ -52,9 +53,9 @@ def names(path: Path) -> list[str]:
 def test_a_checkpoint_comes_back_as_it_was_saved(tmp_path: Path) -> None:
     checkpoints = CheckpointDirectory(tmp_path / "checkpoints", keep=3)
     assert checkpoints.load_newest() is None
-    path = checkpoints.save(state(1234))
+    path = checkpoints.save(state(1234, validation_loss=1 / 3))
     assert path.name == "step-000001234-unit-000000246"
-    assert_equal(checkpoints.load_newest(), state(1234))
+    assert_equal(checkpoints.load_newest(), state(1234, validation_loss=1 / 3))
 
 
 def test_a_restored_generator_draws_what_the_saved_one_would_have_drawn() -> None:
@@ -72,6 +73,14 @@ def test_the_newest_and_the_best_are_kept(tmp_path: Path) -> None:
     for step, error in errors.items():
         checkpoints.save(state(step, error))
     assert [name[:14] for name in names(tmp_path)] == ["step-000000030", "step-000000050", "step-000000060"]
+
+
+def test_the_best_is_the_best_on_held_out_games_where_there_are_any(tmp_path: Path) -> None:
+    checkpoints = CheckpointDirectory(tmp_path, keep=1)
+    figures = {10: (0.1, None), 20: (0.3, 5.0), 30: (0.4, 4.0), 40: (0.2, 4.5), 50: (0.1, 6.0)}
+    for step, (error, loss) in figures.items():
+        checkpoints.save(state(step, error, loss))
+    assert [name[:14] for name in names(tmp_path)] == ["step-000000030", "step-000000050"]
 
 
 @pytest.mark.parametrize("file", ["network.safetensors", "optimizer.safetensors", MANIFEST])

@@ -7,19 +7,44 @@ from common.moves import pseudo_legal_mask
 from common.positions import Positions
 from common.settings import Reward
 from common.transitions import END, transitions
-from learner.evaluation import held_out, spearman
-from learner.models import Estimates
+from learner.evaluation import held_out, spearman, validate
+from learner.models import Estimates, Losses
+from learner.replay import ReplayBuffer, Sample
 from tests.learner.units import random_batch
 
 
 class FixedModel:
     """Estimates that are functions of the position and the move alone."""
 
-    def estimate(self, positions: Positions, actions: np.ndarray, moves: np.ndarray | None = None) -> Estimates:
-        values = positions.boards.sum(axis=1) / 1000.0 + actions / 10_000.0
-        asked = np.arange(1880) if moves is None else moves
-        logits = np.sin(positions.boards[:, :1] + asked[None]).astype(np.float32)
-        return Estimates(values=values.astype(np.float32), prior_logits=logits)
+    def estimate(self, positions: Positions, rows: np.ndarray, actions: np.ndarray) -> Estimates:
+        values = positions.boards.sum(axis=1)[rows] / 1000.0 + actions / 10_000.0
+        return Estimates(
+            values=np.full(len(positions), 0.5, np.float32),
+            action_values=values.astype(np.float32),
+            prior_logits=np.sin(positions.boards[rows, 0] + actions).astype(np.float32),
+        )
+
+    def losses_on(self, sample: Sample) -> tuple[float, Losses]:
+        return float(len(sample)), LOSSES
+
+
+LOSSES = Losses(q=1.0, value=2.0, prior=3.0, gradient_norm=0.0, steps=1)
+
+
+def estimates_of(positions: Positions, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Q of the moves played [n], and the logits of every move [n, 1880]."""
+    everything = np.divmod(np.arange(len(positions) * 1880), 1880)
+    every = FixedModel().estimate(positions, *everything)
+    own = FixedModel().estimate(positions, np.arange(len(positions)), actions.astype(np.int64))
+    return own.action_values, every.prior_logits.reshape(-1, 1880)
+
+
+def ranks_of(positions: Positions, actions: np.ndarray) -> np.ndarray:
+    """How many pseudo-legal moves the prior ranks above the one played."""
+    _, logits = estimates_of(positions, actions)
+    mask = pseudo_legal_mask(positions)
+    rows = zip(logits, mask, actions.tolist(), strict=True)
+    return np.array([sum(row[possible] > row[action]) for row, possible, action in rows])
 
 
 def legal_batch(games: int = 60):  # type: ignore[no-untyped-def]
@@ -34,21 +59,16 @@ def test_figures_are_those_computed_row_by_row() -> None:
     rows = transitions(legal_batch(), Reward.SHAPED)
     assert len(rows) > 512  # more than are looked at together
     figures = held_out(FixedModel(), rows, Reward.SHAPED, discount=0.9)  # type: ignore[arg-type]
-    estimates = FixedModel().estimate(rows.positions, rows.actions)
-    errors, ranks = [], []
-    mask = pseudo_legal_mask(rows.positions)
-    for row, following in enumerate(rows.next_rows):
-        target = rows.rewards[row] + (0 if following == END else 0.9 * estimates.values[following])
-        errors.append(abs(target - estimates.values[row]))
-        played = estimates.prior_logits[row, rows.actions[row]]
-        ranks.append(sum(estimates.prior_logits[row][mask[row]] > played))
+    q, _ = estimates_of(rows.positions, rows.actions)
+    following = np.where(rows.next_rows == END, 0.0, 0.9 * q[rows.next_rows])
+    errors, ranks = np.abs(rows.rewards + following - q), ranks_of(rows.positions, rows.actions)
     assert figures.transitions == len(rows)
     assert figures.td_error == pytest.approx(np.mean(errors), rel=1e-5)
-    assert figures.match_top1 == pytest.approx(np.mean(np.array(ranks) < 1))
-    assert figures.match_top3 == pytest.approx(np.mean(np.array(ranks) < 3))
+    assert figures.match_top1 == pytest.approx(np.mean(ranks < 1))
+    assert figures.match_top3 == pytest.approx(np.mean(ranks < 3))
     known = ~np.isnan(rows.outcomes)
     assert figures.outcomes == known.sum() < len(rows)
-    estimate = (estimates.values + rows.expected_scores)[known]
+    estimate = (q + rows.expected_scores)[known]
     assert figures.rank_correlation == pytest.approx(spearman(estimate, rows.outcomes[known]))
 
 
@@ -56,20 +76,33 @@ def test_where_outcomes_are_the_rewards_q_alone_is_the_estimate() -> None:
     rows = transitions(legal_batch(), Reward.OUTCOME)
     figures = held_out(FixedModel(), rows, Reward.OUTCOME, discount=1.0)  # type: ignore[arg-type]
     known = ~np.isnan(rows.outcomes)
-    values = FixedModel().estimate(rows.positions, rows.actions).values
+    values, _ = estimates_of(rows.positions, rows.actions)
     assert figures.rank_correlation == pytest.approx(spearman(values[known], rows.outcomes[known]))
 
 
 def test_ties_do_not_count_as_matches() -> None:
     class Indifferent(FixedModel):
-        def estimate(self, positions: Positions, actions: np.ndarray, moves: np.ndarray | None = None) -> Estimates:
-            return Estimates(
-                values=np.zeros(len(actions), np.float32),
-                prior_logits=np.zeros((len(actions), 1880 if moves is None else len(moves)), np.float32),
-            )
+        def estimate(self, positions: Positions, rows: np.ndarray, actions: np.ndarray) -> Estimates:
+            none = np.zeros(len(actions), np.float32)
+            return Estimates(values=np.zeros(len(positions), np.float32), action_values=none, prior_logits=none)
 
     figures = held_out(Indifferent(), transitions(legal_batch(), Reward.SHAPED), Reward.SHAPED, 1.0)  # type: ignore[arg-type]
     assert figures.match_top1 == figures.match_top3 == 0.0
+
+
+def test_validation_figures_are_those_computed_row_by_row() -> None:
+    rows = transitions(legal_batch(), Reward.SHAPED)
+    buffer = ReplayBuffer(10_000)
+    buffer.append(rows)
+    sample = buffer.take(np.arange(len(rows)))
+    figures = validate(FixedModel(), sample)  # type: ignore[arg-type]
+    assert figures is not None
+    assert (figures.transitions, figures.loss, figures.losses) == (len(rows), len(rows), LOSSES)
+    ranks = ranks_of(rows.positions, rows.actions)
+    assert figures.match_top1 == pytest.approx(np.mean(ranks < 1))
+    assert figures.match_top3 == pytest.approx(np.mean(ranks < 3))
+    assert 0.0 < figures.match_top1 < figures.match_top3 < 1.0
+    assert validate(FixedModel(), sample.take(slice(0, 0))) is None  # type: ignore[arg-type]
 
 
 def test_a_unit_without_rows_has_no_figures() -> None:

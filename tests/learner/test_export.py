@@ -1,3 +1,4 @@
+import dataclasses
 from pathlib import Path
 
 import chess
@@ -5,13 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from common.batch import NO_RESULT, Batch
+from common.batch import GAME_SIDES, NO_RESULT, Batch
 from common.errors import SettingsError, StoreError
 from common.moves import indices_by_uci
 from common.positions import Positions
 from common.settings import AgentSettings, Reward, Settings, Side
 from learner import export as export_module
 from learner.export import COLUMNS, export
+from tests.common.batches import played
 from tests.learner.units import BLACK, WHITE, random_batch, store_with
 
 MOVES = ["e2e4", "e7e5", "g1f3", "b8c6", "f1b5", "g8f6", "e1g1", "f6e4"]
@@ -61,6 +63,7 @@ def game_batch(unit: int, agent: AgentSettings, result: int = 2) -> Batch:
         actions=np.array(actions, np.uint16),
         scores=np.arange(count).astype(np.int16) * 50,
         game_numbers=np.array([unit * 10], np.uint64),
+        game_sides=np.array([GAME_SIDES.index(agent.side)], np.uint8),
         game_rows=np.array([count], np.uint32),
         first_plies=np.array([0 if agent.side is Side.WHITE else 1], np.uint32),
         start_fullmoves=np.array([1], np.uint32),
@@ -109,6 +112,26 @@ def test_rows_are_those_of_the_game_on_a_board(tmp_path: Path, suffix: str, agen
         np.testing.assert_allclose(part["reward"], np.diff([*scores, end]), rtol=1e-5)
         assert part["terminated"].tolist() == [False, False, False, unit == 0]
         assert part["truncated"].tolist() == [False, False, False, unit == 1]
+
+
+def test_rows_of_an_agent_that_plays_both_sides_are_those_of_the_two_agents(tmp_path: Path) -> None:
+    both = AgentSettings(name="both", side=Side.BOTH)
+    tables = {}
+    for agent in (both, WHITE, BLACK):
+        store_with(tmp_path / agent.name / "experience.db", [played_batch(agent)], agent).close()
+        to = tmp_path / f"{agent.name}.parquet"
+        export(tmp_path / agent.name, to, Settings(agents=(both, WHITE, BLACK)))
+        tables[agent.name] = read(to)
+    ours = tables["both"].sort_values(["game", "ply"], ignore_index=True)
+    theirs = pd.concat([tables["white"], tables["black"]]).sort_values(["game", "ply"], ignore_index=True)
+    assert len(ours) == 2 * 3 * 4
+    for name in ("fen", "move", "next_fen", "next_move", "terminated"):
+        pd.testing.assert_series_equal(ours[name], theirs[name])
+
+
+def played_batch(agent: AgentSettings) -> Batch:
+    batch = played(3, games=3, plies=8, side=agent.side)
+    return dataclasses.replace(batch, agent=agent.name, results=np.full(len(batch.game_numbers), 1, np.uint8))
 
 
 def test_all_formats_hold_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,8 @@ from learner.state import RandomState, TrainerState
 def state(step: int) -> TrainerState:
     return TrainerState(
         agent="white", network="mlp", step=step, version=1, next_unit=step, transitions=5, td_error=0.5,
-        random_state=RandomState.of(np.random.default_rng(1)), arrays={"network": {"w": np.zeros(3, np.float32)}},
+        validation_loss=None, random_state=RandomState.of(np.random.default_rng(1)),
+        arrays={"network": {"w": np.zeros(3, np.float32)}},
     )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from agent.weights import load_weights
 from common.batch import encode
 from common.errors import Refused, RookeryError, RunDirectoryError, StoreDamaged, StoreError
 from common.links import Delivered, LearnerEvent
@@ -23,7 +24,6 @@ from learner.directory import AgentDirectory
 from learner.intake import CREDIT, Intake
 from learner.store import ExperienceStore
 from learner.trainer import Publication
-from learner.weights import load_weights
 from tests.learner.units import BLACK, WHITE, random_batch
 
 PATIENCE_S = 20.0

@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from agent.weights import digest
 from common.errors import RunDirectoryError, StoreDamaged, StoreError
 from common.settings import Settings
 from learner.checkpoints import CheckpointDirectory
@@ -15,7 +16,6 @@ from learner.metrics import read_metrics
 from learner.session import SAVE_AGAIN_S, TrainingSession
 from learner.store import ExperienceStore
 from learner.trainer import Publication
-from learner.weights import digest
 from tests.learner.units import WHITE, random_batch, record, small_settings, trained
 
 BATCHES = [random_batch(unit) for unit in range(8)]
@@ -26,7 +26,7 @@ class Learner:
 
     def __init__(self, run: Path, stored: int = len(BATCHES), **values: object) -> None:
         self.settings: Settings = msgspec.structs.replace(
-            small_settings("table", checkpoint_every=10), run=str(run), **values
+            small_settings("table", checkpoint_every=10, held_out=0.2), run=str(run), **values
         )
         self.files = AgentDirectory.of(run, WHITE.name)
         self.published: list[Publication] = []
@@ -53,6 +53,10 @@ class Learner:
             assert batch is not None
             self.session.train(batch)
 
+    def finish(self) -> None:
+        while not self.session.finished:
+            self.session.finish(self.store)
+
     @property
     def weights(self) -> str:
         return digest(self.session.trainer.final_weights().weights)
@@ -60,7 +64,10 @@ class Learner:
 
 @pytest.fixture
 def weights() -> str:
-    return digest(trained(small_settings("table"), BATCHES).final_weights().weights)
+    """Of a trainer that nobody stopped, after its cooldown."""
+    trainer = trained(small_settings("table", held_out=0.2), BATCHES)
+    trainer.cool_down(10**6)
+    return digest(trainer.final_weights().weights)
 
 
 @pytest.fixture
@@ -77,8 +84,8 @@ def test_a_resumed_session_ends_with_the_same_weights(half_way: Path, weights: s
         assert learner.session.ready
         assert learner.session.trained_units == 6
         learner.train()
-        learner.session.finish(learner.store)
-        assert learner.session.finished
+        assert learner.weights != weights  # the cooldown is still to come
+        learner.finish()
         assert learner.weights == weights
         assert digest(learner.published[-1].weights) == weights
 
@@ -106,6 +113,7 @@ def test_a_checkpoint_whose_units_the_store_has_lost_waits_for_them(
         assert (session.ready, session.trained_units, session.trainer.next_unit) == (True, 6, 6)
         learner.store.put_many([record(BATCHES[7])])
         learner.train()
+        learner.finish()
         assert learner.weights == weights
 
 
@@ -126,6 +134,44 @@ def test_counts_that_are_damaged_below_the_checkpoint_are_told_from_another_run(
         Learner(half_way)
 
 
+def test_a_run_killed_between_any_two_parts_of_its_cooldown_ends_with_the_same_weights(
+    half_way: Path, weights: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("learner.session.COOLDOWN_STEPS", 1)
+    with Learner(half_way) as learner:
+        learner.train()
+        learner.session.save()
+    steps = []
+    for kill in range(6):
+        with Learner(half_way) as learner:  # goes on from where the one before was killed
+            learner.session.finish(learner.store)
+            learner.session.finish(learner.store)
+            assert not learner.session.finished
+            steps.append(learner.session.trainer.step)
+            if kill % 2:
+                learner.session.save()  # or else these steps are lost, and taken again
+    assert [step - steps[0] for step in steps] == [0, 0, 2, 2, 4, 5]  # before the last, a checkpoint was due
+    with Learner(half_way) as learner:
+        learner.finish()
+        assert learner.weights == weights
+
+
+def test_figures_on_held_out_games_go_with_each_checkpoint(tmp_path: Path) -> None:
+    with Learner(tmp_path) as learner:
+        learner.train()
+        learner.finish()
+        lines = read_metrics(learner.files.metrics)
+        newest = CheckpointDirectory(learner.files.checkpoints, 3).load_newest()
+        assert newest is not None
+        figures = learner.session.trainer.validate()
+        assert figures is not None
+        assert newest.validation_loss == figures.loss
+        assert lines[-1].validation == figures
+        checkpointed = [line.last_unit + 1 for line in lines if line.validation is not None]
+        kept = [int(path.name[-9:]) for path in learner.files.checkpoints.iterdir()]
+        assert {*kept} <= {*checkpointed}
+
+
 def test_a_store_that_lost_a_unit_unseen_is_found_damaged_at_the_end(half_way: Path) -> None:
     with Learner(half_way) as learner:
         learner.train()
@@ -137,7 +183,7 @@ def test_a_store_that_lost_a_unit_unseen_is_found_damaged_at_the_end(half_way: P
 
 def test_a_large_store_is_looked_through_in_parts(half_way: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("learner.session.UNITS_VERIFIED", 3)
-    with Learner(half_way) as learner:
+    with Learner(half_way, cooldown=0.0) as learner:
         learner.train()
         calls = 0
         while not learner.session.finished:
@@ -154,7 +200,7 @@ def test_damaged_checkpoints_cost_nothing_but_time(half_way: Path, weights: str,
     with Learner(half_way) as learner:
         assert learner.session.trained_units < 6
         learner.train()
-        learner.session.finish(learner.store)
+        learner.finish()
         assert learner.weights == weights
     lines = read_metrics(AgentDirectory.of(half_way, WHITE.name).metrics)
     assert [line.first_unit for line in lines] == [0, *(line.last_unit + 1 for line in lines[:-1])]
@@ -194,7 +240,7 @@ def test_a_checkpoint_that_could_not_be_written_is_tried_again_after_a_while_and
 
 
 def test_a_session_is_finished_once_its_last_checkpoint_is_on_disk(tmp_path: Path, full) -> None:
-    with Learner(tmp_path, checkpoint_every=10**6) as learner:
+    with Learner(tmp_path, checkpoint_every=10**6, cooldown=0.0) as learner:
         learner.train()
         full(True)
         learner.session.finish(learner.store)
@@ -218,7 +264,7 @@ def test_figures_that_could_not_be_written_come_later(
     with Learner(tmp_path, checkpoint_every=10**6) as learner, caplog.at_level(logging.WARNING):
         with monkeypatch.context() as patched:
             patched.setattr("learner.metrics.append_whole", fail)
-            learner.train(5)
+            learner.train(6)
         learner.train()
         learner.session.save()
         lines = read_metrics(learner.files.metrics)

@@ -158,11 +158,25 @@ def test_another_programs_database_is_refused_and_left_alone(path: Path) -> None
 def test_a_store_of_a_later_format_is_refused(path: Path) -> None:
     ExperienceStore(path, WHITE).close()
     with sqlite3.connect(path) as connection:
-        connection.execute("PRAGMA user_version = 2")
-        connection.execute("UPDATE meta SET value = '2' WHERE name = 'format'")
+        connection.execute("PRAGMA user_version = 3")
+        connection.execute("UPDATE meta SET value = '3' WHERE name = 'format'")
     connection.close()
-    with pytest.raises(StoreError, match="format 2, this Rookery reads 1"):
+    with pytest.raises(StoreError, match="format 3, this Rookery reads 2"):
         ExperienceStore(path, WHITE)
+
+
+def test_a_store_with_batches_of_the_first_format_is_refused_in_one_line_and_left_alone(path: Path) -> None:
+    ExperienceStore(path, WHITE).close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA user_version = 1")
+        connection.execute("UPDATE meta SET value = '1' WHERE name = 'format'")
+    connection.close()
+    before = path.read_bytes()
+    with pytest.raises(StoreError, match="format 1, this Rookery reads 2: begin in a new run directory") as caught:
+        ExperienceStore(path, WHITE)
+    assert not isinstance(caught.value, StoreDamaged)  # or it would be mended, and lost
+    assert "\n" not in str(caught.value)
+    assert path.read_bytes() == before
 
 
 def test_a_missing_store_cannot_be_read(path: Path) -> None:
@@ -394,7 +408,7 @@ def test_a_whole_store_is_looked_through_in_parts(path: Path) -> None:
 
 def test_every_directory_above_a_store_is_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[Path] = []
-    monkeypatch.setattr("learner.files.sync_directory", synced.append)
+    monkeypatch.setattr("common.files.sync_directory", synced.append)
     ExperienceStore(tmp_path / "run" / "agents" / "white" / "experience.db", WHITE).close()
     assert {tmp_path / "run" / "agents", tmp_path / "run", tmp_path} <= set(synced)
 

@@ -284,7 +284,8 @@ class Desk:
     def stats(self) -> DeskStats:
         return DeskStats(
             positions=self._positions, engine_positions=self._positions, cached_games=0, games=0, rejected=0,
-            transitions=0, units=self._units, engine_busy_s=0.0, engine_restarts=0,
+            transitions=0, units=self._units, probes=0, probes_failed=0, units_unprobed=0, engine_busy_s=0.0,
+            engine_restarts=0,
         )  # fmt: skip
 
 

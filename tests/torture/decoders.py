@@ -23,13 +23,13 @@ import numpy as np
 import zstandard
 
 from actor.evaluations import Evaluations, game_key
+from agent.weights import unpack
 from broker.collector import Collector, to_json, to_line
 from common import batch, wire
 from common.errors import MessageError
 from common.messages import BatchHeader, Credit, FromBroker, LogRecord, ToBroker, WeightsHeader
 from common.zmq_links import pack_games, unpack_games
 from learner import checkpoints
-from learner.weights import unpack
 from tests.common.batches import noise, played
 from tests.torture.mutations import Mutations
 

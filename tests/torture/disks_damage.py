@@ -63,7 +63,7 @@ def run(setting: Setting) -> list[Outcome]:
 def _damage_all(setting: Setting, network: str, per_file: int) -> list[Outcome]:
     settings = Settings(
         run=str(setting.folder / "run"), agents=(AGENT,), network=network, seed=5, batch_size=16, buffer_size=250,
-        target_every=7, publish_every=10, checkpoint_every=12, samples_per_transition=0.5,
+        publish_every=10, checkpoint_every=12, samples_per_transition=0.5,
     )  # fmt: skip
     bodies = {unit: encode(random_batch(unit, games=8)) for unit in range(UNITS)}
     fresh(settings.directory)

@@ -40,7 +40,7 @@ def run(setting: Setting) -> list[Outcome]:
     with small_disk(setting.folder / "disk", DISK_BYTES) as disk:
         settings = settings_for(
             games, setting.folder / "run", network="table", nodes=150 if setting.short else 600, limit_games=limit,
-            games_per_unit=2, batch_size=32, target_every=20, publish_every=5, checkpoint_every=5,
+            games_per_unit=2, batch_size=32, publish_every=5, checkpoint_every=5,
             samples_per_transition=0.3, max_units_ahead=3, base_port=setting.base_port, actors=1,
         )  # fmt: skip
         wanted = undisturbed(settings, games, limit)

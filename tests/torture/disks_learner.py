@@ -4,12 +4,12 @@ import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from agent.weights import digest, load_weights
 from common.batch import decode
 from common.errors import StoreDamaged
 from common.settings import AgentSettings, Settings
 from deploy.sequential import AgentRun
 from learner.directory import AgentDirectory
-from learner.weights import digest, load_weights
 
 MENDS_MAX = 3
 

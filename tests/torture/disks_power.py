@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from agent.weights import digest, load_weights
 from common.errors import RookeryError
 from common.messages import Status
 from common.ports import Ports
 from common.settings import AgentSettings, Settings, Side, to_toml
 from learner.directory import AgentDirectory
 from learner.store import ExperienceStore
-from learner.weights import digest, load_weights
 from tests.deploy.runs import SAMPLE, Started, wait_for_status
 from tests.torture.disk_trace import Call, Disk, acknowledged, build, environment, fresh, read_trace
 from tests.torture.disks_learner import train_to_the_end
@@ -73,7 +73,7 @@ def record(setting: Setting, library: Path, learner: Sequence[str], folder: Path
     settings = Settings(
         games=(str(SAMPLE),), run=str(root / "run"), agents=(AGENT,), base_port=base_port, nodes=60,
         limit_games=24 if setting.short else 300, games_per_unit=2 if setting.short else 3,
-        network="table", batch_size=32, target_every=20, publish_every=10, checkpoint_every=10,
+        network="table", batch_size=32, publish_every=10, checkpoint_every=10,
         samples_per_transition=0.5,
     )  # fmt: skip
     file = folder / "settings.toml"

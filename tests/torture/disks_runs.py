@@ -21,7 +21,7 @@ def run(setting: Setting) -> list[Outcome]:
     limit = 36 if setting.short else 240
     settings = settings_for(
         games, setting.folder / "run", network="table", nodes=100 if setting.short else 400, limit_games=limit,
-        games_per_unit=3, batch_size=32, target_every=20, publish_every=5, checkpoint_every=5,
+        games_per_unit=3, batch_size=32, publish_every=5, checkpoint_every=5,
         samples_per_transition=0.3, max_units_ahead=3, base_port=setting.base_port, actors=1,
     )  # fmt: skip
     wanted = undisturbed(settings, games, limit)

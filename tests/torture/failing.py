@@ -15,8 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import common.files
 import learner.checkpoints
-import learner.files
 from common.zmq_links import ZmqLearnerLink
 from learner.checkpoints import CheckpointDirectory
 from learner.store import STORE_FILE
@@ -48,7 +48,7 @@ class Failing:
     def __init__(self, folder: Path, agent: str) -> None:
         self._folder, self._agent = folder, agent
         self._rename, self._replace, self._prune = Path.rename, Path.replace, CheckpointDirectory._prune
-        self._write_synced, self._publish = learner.files.write_synced, ZmqLearnerLink.publish
+        self._write_synced, self._publish = common.files.write_synced, ZmqLearnerLink.publish
 
     def install(self) -> None:
         """Put the replacements in place."""
@@ -70,7 +70,7 @@ class Failing:
         sqlite3.connect = connect_
         Path.rename = lambda path, target: failing.rename(path, Path(target))
         CheckpointDirectory._prune = lambda directory: failing.prune(directory)
-        learner.files.write_synced = learner.checkpoints.write_synced = failing.write_synced
+        common.files.write_synced = learner.checkpoints.write_synced = failing.write_synced
         ZmqLearnerLink.publish = lambda link, header, body: failing.publish(link, header, body)
 
     def reach(self, point: str, last_words: Callable[[], object] | None = None) -> None:

@@ -275,7 +275,7 @@ def settings_of(setting: Setting, scale: Scale, games: tuple[Path, ...]) -> Sett
     """Return the settings of the runs: much happens, and none takes long."""
     return settings_for(
         games, setting.folder / "run", limit_games=scale.games, games_per_unit=4, nodes=20,
-        samples_per_transition=1.0, batch_size=64, target_every=20, publish_every=10, checkpoint_every=20,
+        samples_per_transition=1.0, batch_size=64, publish_every=10, checkpoint_every=20,
         max_units_ahead=8, lease_timeout_s=5.0, actors=2, base_port=setting.base_port, device="cpu", log_files=True,
     )  # fmt: skip
 

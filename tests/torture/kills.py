@@ -244,7 +244,6 @@ def settings_of(setting: Setting, scale: Scale, games: tuple[Path, ...]) -> Sett
         samples_per_transition=1.0,
         batch_size=32,
         buffer_size=20_000,
-        target_every=20,
         publish_every=5,
         checkpoint_every=5,
         max_units_ahead=scale.units_ahead,

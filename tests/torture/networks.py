@@ -37,7 +37,7 @@ THIN = Conditions(bits_per_s=1e6)
 ALL = Conditions(loss=0.05, delay_s=0.2, late=0.25, bits_per_s=1e6)
 
 RUN = {
-    "games_per_unit": 2, "nodes": 20, "samples_per_transition": 1.0, "batch_size": 64, "target_every": 20,
+    "games_per_unit": 2, "nodes": 20, "samples_per_transition": 1.0, "batch_size": 64,
     "publish_every": 20, "checkpoint_every": 50, "max_units_ahead": 8, "lease_timeout_s": 5.0, "network": "table",
 }  # fmt: skip
 PATIENCE_S = 30.0

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from agent.weights import load_weights, save_weights
 from learner.directory import AgentDirectory
-from learner.weights import load_weights, save_weights
 from tests.deploy.runs import report_of
 from tests.torture.undisturbed import _doubled, audit, games_for, settings_for, undisturbed
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from agent.weights import digest, load_weights
 from benchmarks.real_games import SHARED
 from common.messages import Interval, StoreTotals
 from common.settings import AgentSettings, Settings, to_toml
@@ -15,7 +16,6 @@ from deploy.report import Report
 from learner.checkpoints import CheckpointDirectory
 from learner.directory import AgentDirectory
 from learner.store import ExperienceReader
-from learner.weights import digest, load_weights
 from tests.deploy.expected import expected_totals
 from tests.deploy.runs import SAMPLE, Run, weights_of
 

@@ -15,10 +15,12 @@ import safetensors
 import safetensors.numpy
 
 from common.errors import StoreError
+from common.files import write_whole
 from common.messages import ArraySpec, WeightsHeader
 from common.weights_check import check_weights
-from learner.files import write_whole
-from learner.models import Arrays
+
+Arrays = Mapping[str, npt.NDArray[Any]]
+"""Named arrays, in a fixed order."""
 
 
 def pack(

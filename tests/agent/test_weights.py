@@ -4,10 +4,10 @@ import msgspec
 import numpy as np
 import pytest
 
+from agent.weights import digest, load_weights, pack, save_weights, unpack
 from common.errors import MessageError, StoreError
 from common.messages import WeightsHeader
 from learner.registry import NETWORKS
-from learner.weights import digest, load_weights, pack, save_weights, unpack
 from tests.learner.units import random_batch, small_settings, trained
 
 WEIGHTS = {

@@ -1,0 +1,1 @@
+"""What players do: games against each other, against engines and against people, and what comes of it."""
