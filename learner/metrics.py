@@ -126,7 +126,7 @@ class MetricsFile:
     def flush(self, validation: Validation | None = None, step: int | None = None) -> None:
         """Write the line of the interval so far, if there is one; for each checkpoint and the end.
 
-        `step` is that of the moment, if the cooldown has gone on since the last unit. There may be no interval then:
+        `step` is that of the moment, the cooldown having gone on since the last unit. Without an interval
         the line is of `validation` alone.
 
         Raises OSError when the disk is full or fails: the interval then goes on until it can be written.
