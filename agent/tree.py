@@ -20,8 +20,10 @@ DRAW = 0.5
 FIFTY_MOVES = 100
 """Plies without a capture or a pawn's move after which a game is drawn."""
 
-REPETITIONS = 2
-"""Earlier occurrences of a position that make it the third."""
+REPETITIONS = 1
+"""Earlier occurrences for which a search takes a position for drawn: what repeats once will repeat again.
+
+The rules ask for two; with one, a search sees in time that it is about to give a won game away."""
 
 NODE_BYTES, MOVE_BYTES = 1_750, 80
 """About what a node takes in memory, and what each of its moves adds (measured with CPython 3.11)."""
@@ -158,12 +160,12 @@ def successor(board: chess.Board, move: chess.Move) -> chess.Board:
 
 
 def ending_of(board: chess.Board) -> Ending | None:
-    """Return how the game has ended on `board` by the rules, the third repetition and fifty moves included."""
+    """Return how the game has ended on `board` by the rules, or as good as ended: where a position comes again."""
     if not any(board.generate_legal_moves()):
         return Ending(0.0 if board.is_check() else DRAW, 0)
     if board.halfmove_clock >= FIFTY_MOVES or board.is_insufficient_material():
         return Ending(DRAW, 0)
-    if board.halfmove_clock >= 8 and repetitions_of(board) >= REPETITIONS:
+    if board.halfmove_clock >= 4 and repetitions_of(board) >= REPETITIONS:
         return Ending(DRAW, 0)
     return None
 

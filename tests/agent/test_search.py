@@ -88,6 +88,17 @@ def test_a_move_that_loses_by_force_is_shunned_though_the_network_likes_it() -> 
     assert result.lines[: len(result.lines) - len(lost)] == tuple(line for line in result.lines if line not in lost)
 
 
+def test_a_side_that_stands_better_does_not_go_where_it_has_been() -> None:
+    board = chess.Board("6k1/8/8/8/8/8/8/Q5K1 w - - 0 1")
+    for move in ("a1b1", "g8f8", "b1a1", "f8g8"):
+        board.push_uci(move)
+    search = Search(ScriptedPlayer(), board)
+    search.spend(400)
+    again = next(line for line in search.result().lines if line.move.uci() == "a1b1")
+    assert again.ending == Ending(DRAW, 1)
+    assert search.result().best != again.move
+
+
 def test_third_repetition_counts_with_the_moves_of_the_game() -> None:
     board = chess.Board("7k/8/8/8/8/8/r7/7K w - - 0 1")
     for uci in ("h1g1", "a2b2", "g1h1", "b2a2") * 2:
