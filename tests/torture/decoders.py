@@ -8,7 +8,6 @@ Only MessageError (for rows and manifests: what their callers take) may come out
 import hashlib
 import logging
 import random
-import resource
 import sys
 import tempfile
 import time
@@ -32,6 +31,7 @@ from common.zmq_links import pack_games, unpack_games
 from learner import checkpoints
 from tests.common.batches import noise, played
 from tests.torture.mutations import Mutations
+from tests.torture.peak import peak_bytes
 
 SLOW_S = 10.0
 """No call may take longer, on whatever machine."""
@@ -203,7 +203,7 @@ def feed(frames: int, seed: int) -> Found:
     return Found(
         frames=dict(counts), accepted=accepted, reasons=dict(reasons), escaped=escaped[:20],
         slowest_s=slowest[0], slowest=slowest[1],
-        memory_max_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        memory_max_bytes=peak_bytes(),
     )  # fmt: skip
 
 

@@ -10,7 +10,6 @@ import bz2
 import gzip
 import logging
 import random
-import resource
 import sys
 import tempfile
 import time
@@ -26,6 +25,7 @@ from broker.splitter import LineBlock, split
 from common.errors import SourceError
 from common.messages import RawGame
 from common.rejections import MAX_DETAIL
+from tests.torture.peak import peak_bytes
 
 SIZE = 1_000_000
 """Characters of a large game, a little below the limit."""
@@ -141,7 +141,7 @@ def feed(count: int, bomb_bytes: int, seed: int) -> Found:
     return Found(
         games=tried, used=used, rejected=dict(rejected), bomb_bytes=len(written) * bomb_bytes,
         failures=failures[:20], slowest_s=slowest_s,
-        memory_max_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        memory_max_bytes=peak_bytes(),
     )  # fmt: skip
 
 
