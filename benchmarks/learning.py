@@ -13,7 +13,7 @@ import argparse
 import json
 import math
 import time
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,8 @@ from arena.puzzles import read_puzzles, solved
 from arena.rankings import JudgementRanker, LookaheadRanker, Ranker, SearchRanker
 from arena.reference import Reference, kendall_tau_b
 from common.settings import Objective, Sampling, Settings, Side, read_file
-from common.transitions import probe_transitions, transitions
+from common.transitions import END, Transitions, probe_transitions, transitions
+from learner import neural
 from learner.evaluation import validate
 from learner.neural import NeuralSarsa
 from learner.probe_buffer import ProbeBuffer
@@ -37,7 +38,9 @@ from learner.store import ExperienceReader
 from learner.trainer import WARM_UP_STEPS, held_out_rows
 
 HELD_OUT = 1 / 32
-JUDGED_POSITIONS, JUDGED_NODES = 600, 40_000
+TAUS = (0.01, 0.02, 0.1, 0.2)
+"""Temperatures of the policy that are measured beside the player's own."""
+JUDGED_POSITIONS, JUDGED_NODES = 500, 10_000
 VALIDATION_ROWS = 8192
 
 
@@ -53,7 +56,13 @@ class Row:
     sampling: str = "distinct"
     probes: float = 0.5
     discount: float = 0.0
+    trace: float = 0.0
+    """λ of the returns that Q is trained towards: 0 the score after the reply, 1 the result of the game."""
     objective: str = "sarsa"
+    q_weight: float = neural.Q_WEIGHT
+    value_weight: float = neural.VALUE_WEIGHT
+    average_decay: float = neural.AVERAGE_DECAY
+    """Share of the averaged weights that each update keeps; 0: what is trained itself."""
     games: int = 1_000_000
     seed: int = 0
     nodes: int = 0
@@ -92,7 +101,7 @@ def buffers(run: Path, settings: Settings, row: Row) -> tuple[ReplayBuffer, Prob
             if games >= row.games:
                 break
             games += len(set(batch.game_numbers.tolist()))
-            rows = transitions(batch, settings.reward)
+            rows = traced(transitions(batch, settings.reward), row.trace)
             kept_out = held_out_rows(rows, HELD_OUT, 0)
             replay.append(rows, kept_out)
             if len(batch.probes):
@@ -102,9 +111,21 @@ def buffers(run: Path, settings: Settings, row: Row) -> tuple[ReplayBuffer, Prob
     return replay, probes
 
 
+def traced(rows: Transitions, trace: float) -> Transitions:
+    """Return `rows` with shaped rewards that, with w(s), make the λ-returns of the scores to come in a game."""
+    if trace == 0.0:
+        return rows
+    returns = rows.rewards + rows.expected_scores
+    for index in np.flatnonzero(rows.next_rows != END)[::-1]:
+        returns[index] = (1.0 - trace) * returns[index] + trace * returns[rows.next_rows[index]]
+    return replace(rows, rewards=returns - rows.expected_scores)
+
+
 def train(row: Row, replay: ReplayBuffer, probes: ProbeBuffer) -> tuple[NeuralSarsa, float]:
     """Return the trained model and the processor's seconds that it took."""
     make = NETWORKS[row.network]
+    neural._WEIGHTS[Objective.SARSA] = (row.q_weight, row.value_weight, 1.0)
+    neural.AVERAGE_DECAY = row.average_decay
     model = NeuralSarsa(
         make(), make(), seed=row.seed, discount=row.discount, learning_rate=row.learning_rate,
         device=torch.device("cpu"), objective=Objective(row.objective),
@@ -144,11 +165,16 @@ def measure(
 
 def rankers(player: Player, row: Row) -> dict[str, Ranker]:
     """Return the ways of choosing that are measured."""
+
+    def policy(tau: float) -> Ranker:
+        return JudgementRanker(player, lambda found: np.log(found.priors + 1e-9) + found.action_values / tau)
+
     ways: dict[str, Ranker] = {
         "prior": JudgementRanker(player, lambda found: found.priors),
         "policy": JudgementRanker(player, lambda found: found.policy),
         "one_ply": LookaheadRanker(player),
     }
+    ways |= {f"policy_{tau}": policy(tau) for tau in TAUS}
     return ways | ({f"search_{row.nodes}": SearchRanker(player, row.nodes)} if row.nodes else {})
 
 

@@ -107,6 +107,11 @@ class Injector:
         """Whether every fault was injected and has been recovered from."""
         return not (self.plan or self.frozen or self.armed or self.recovering)
 
+    @property
+    def settled(self) -> bool:
+        """Whether every fault that has struck has been recovered from."""
+        return not (self.frozen or self.recovering)
+
     def beat(self, status: Status | None) -> None:
         """Go on with the faults that are under way, and inject those that are due; None: no answer came."""
         if status is not None:

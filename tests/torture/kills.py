@@ -62,6 +62,16 @@ class FailingSupervisor(Supervisor):
         super().add(service)
 
 
+class StruckFleet(LocalFleet):
+    """A fleet that is not let go before its last fault is recovered from: no unit waits for the collector."""
+
+    injector: Injector
+
+    @property
+    def _finished(self) -> bool:
+        return super()._finished and self.injector.settled
+
+
 @dataclass(slots=True)
 class Watch:
     """Takes the place of the progress display: keeps the broker's words and the greatest memory."""
@@ -115,7 +125,8 @@ class Torture:
         sources = [fingerprint(str(path)) for path in self._wanted.games]
         with environment(self._environment), RunDirectory(self.settings.directory) as directory:
             directory.claim(self.settings, sources)
-            self._fleet = LocalFleet(self.settings, directory, self._watch, FailingSupervisor())
+            self._fleet = StruckFleet(self.settings, directory, self._watch, FailingSupervisor())
+            self._fleet.injector = self.injector
             try:
                 self._fleet.run(self._beat, self._let_go)
             finally:
