@@ -28,7 +28,7 @@ hour: setup ## train on GAMES, train the baselines, measure on PUZZLES and POSIT
 	@$(BIN)/rookery evaluate $(RUN) $(PUZZLES:%=--puzzles %) $(POSITIONS:%=--positions %) $(MEASURE)
 
 test: setup ## run all tests
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 torture: setup ## faults, floods and strangers against a real fleet; ARGS="PART... --seed N --short"
 	@$(BIN)/python -m tests.torture $(ARGS)

@@ -13,6 +13,9 @@ from common.ports import CHANNELS
 
 SHARED_DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
 
+PORTS = range(15_000, 32_000)
+WORKERS = 8
+
 # The machine may be busy: how long an example takes says nothing.
 hypothesis.settings.register_profile("rookery", deadline=None)
 hypothesis.settings.load_profile("rookery")
@@ -47,10 +50,13 @@ def free_base_port() -> int:
     """Return the first of as many free ports as a broker needs.
 
     Below the kernel's range for outgoing connections: there, a peer that connects again and again to a broker
-    that is away can be given that very port, and meet itself.
+    that is away can be given that very port, and meet itself. Tests that run beside each other (pytest-xdist)
+    draw from ranges of their own: a port that is free now is taken only later.
     """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % WORKERS
+    share = len(PORTS) // WORKERS
     while True:
-        first = random.randrange(15_000, 32_000)
+        first = random.choice(PORTS[worker * share : (worker + 1) * share - len(CHANNELS)])
         if all(_is_free(first + offset) for offset in range(len(CHANNELS))):
             return first
 
