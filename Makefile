@@ -12,7 +12,7 @@ MEASURE   ?= --nodes 200 --games 200 --play search
 
 export PATH := $(PATH):/usr/games
 
-.PHONY: help setup stockfish run hour test torture lint format bench clean
+.PHONY: help setup stockfish chromium run hour test torture lint format bench reference screenshots clean
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -27,7 +27,7 @@ hour: setup ## train on GAMES, train the baselines, measure on PUZZLES and POSIT
 	@$(BIN)/rookery baselines $(RUN)
 	@$(BIN)/rookery evaluate $(RUN) $(PUZZLES:%=--puzzles %) $(POSITIONS:%=--positions %) $(MEASURE)
 
-test: setup ## run all tests
+test: setup chromium ## run all tests
 	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 torture: setup ## faults, floods and strangers against a real fleet; ARGS="PART... --seed N --short"
@@ -44,6 +44,12 @@ format: $(VENV)/ready ## format the code
 
 bench: setup ## measure the speed table, into build/bench.json
 	@$(BIN)/python -m benchmarks
+
+reference: setup ## build docs/commands.md and the man page from the commands' helps
+	@$(BIN)/python -m deploy.reference
+
+screenshots: setup ## take the pictures in docs/images, of a run that is made for it: a few minutes
+	@$(BIN)/python -m deploy.screenshots --to docs/images
 
 clean: ## remove the environment and what was built
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
@@ -67,3 +73,12 @@ stockfish:
 	  echo "then the same make command again. Another build: make run ARGS='--engine /path/to/stockfish'"; \
 	  exit 1; \
 	fi
+
+chromium:
+	@command -v chromium >/dev/null && exit 0; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "installing Chromium, for the tests of the dashboard's page"; \
+	  (apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium) \
+	    >/dev/null && exit 0; \
+	fi; \
+	echo "no Chromium: the tests of the dashboard's page are skipped (Debian: sudo apt-get install chromium)"

@@ -11,14 +11,16 @@ from common.messages import Role
 from common.options import run, settings_from, settings_options
 from common.process import service
 from common.settings import identity
+from common.verbosity import Verbosity, verbosity_options
 from common.zmq_links import ZmqActorLink
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @settings_options
 @click.option("--name", metavar="NAME", help="Name of this actor. [default: host and process]")
+@verbosity_options
 @click.option("--supervised", is_flag=True, hidden=True)
-def actor(name: str | None, supervised: bool, **flags: Any) -> None:
+def actor(name: str | None, supervised: bool, verbosity: Verbosity, **flags: Any) -> None:
     """Replay games with a local Stockfish and send what comes of it; start one for each core.
 
     Example:  rookery-actor --settings rookery.toml --broker train1.example
@@ -27,7 +29,11 @@ def actor(name: str | None, supervised: bool, **flags: Any) -> None:
     name = name or default_name()
     with (
         service(
-            settings, KeyHolder(Role.ACTOR, name), supervised=supervised, reread=lambda: settings_from(flags)
+            settings,
+            KeyHolder(Role.ACTOR, name),
+            supervised=supervised,
+            reread=lambda: settings_from(flags),
+            verbosity=verbosity,
         ) as process,
         open_desk(settings) as desk,
     ):

@@ -76,7 +76,7 @@ class EngineStats:
     nodes: int
     """Nodes of those answers, as far as the engine says them."""
     games: int
-    """Games given back with scores."""
+    """Games given back with scores; sets of lines are none."""
     failed: int
     """Games given back without."""
     outstanding: int
@@ -181,6 +181,11 @@ class Engine:
         return "; ".join(
             (identity.name, identity.network, *identity.options, f"nodes={self._nodes}", f"scoring={SCORING}")
         )
+
+    @property
+    def label(self) -> str:
+        """The engine's name and the limit of a search, for a person: in printable characters."""
+        return "".join(filter(str.isprintable, f"{self._identity.name}, {self._nodes} nodes"))
 
     @property
     def pid(self) -> int | None:
@@ -335,7 +340,7 @@ class Engine:
         end = [] if job.terminal is None else [job.terminal]
         scores = np.array(job.scores + end, np.int16)
         self._give_back(job, Evaluated(ticket=job.ticket, scores=scores, best_moves=tuple(job.best_moves)))
-        self._games += 1
+        self._games += not job.wants_moves
         self._quick_deaths = 0
 
     def _give_back(self, job: _Job, evaluated: Evaluated) -> None:
@@ -359,7 +364,7 @@ class Engine:
         if culprit is not None:
             culprit.deaths += 1
             if culprit.deaths >= DEATHS_MAX:
-                self._failed += 1
+                self._failed += not culprit.wants_moves
                 self._outstanding -= len(culprit.commands)
                 self._give_back(culprit, Evaluated(ticket=culprit.ticket, scores=None, failure=reason))
         self._asked.clear()
@@ -403,7 +408,9 @@ class Engine:
             raise
         if self._identity.name and identity != self._identity:
             process.kill()
-            raise EngineNotUsable(f"{self._path}: another engine than before stands there now")
+            raise EngineNotUsable(
+                f"{self._path}: another engine than before stands there now; start the actor again"
+            )
         self._process, self._identity, self._answers = process, identity, Answers()
         self._silent_s = 0.0
         # Only Stockfish is known to take commands ahead; others are asked one position at a time.

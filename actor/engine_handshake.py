@@ -13,6 +13,7 @@ from common.errors import EngineDied, EngineNotUsable
 
 _OPTIONS = {"Threads": "1", "Hash": "16"}
 _HANDSHAKE_BYTES_MAX = 1 << 20
+_ADVICE = "; give another with --engine"
 _NETWORK = re.compile(r"^option name EvalFile\S* type string default (\S+)", re.MULTILINE)
 
 
@@ -57,15 +58,15 @@ def _read_until(
             if ending in (signal.SIGKILL, signal.SIGTERM):  # somebody else's doing, not the program's
                 raise EngineDied(f"{path}: was ended by {ending.name} while it started")
             why = (
-                f"{ending.name} ends it: is it built for this CPU?"
+                f"{ending.name} ends it, as it does a build for another CPU"
                 if ending
                 else f"it ends without saying {word!r}"
             )
-            raise EngineNotUsable(f"{path}: is not a UCI engine: {why}")
+            raise EngineNotUsable(f"{path}: is not a UCI engine: {why}{_ADVICE}")
         if len(output) > _HANDSHAKE_BYTES_MAX:
-            raise EngineNotUsable(f"{path}: is not a UCI engine: it talks without ever saying {word!r}")
+            raise EngineNotUsable(f"{path}: is not a UCI engine: it talks without ever saying {word!r}{_ADVICE}")
         left = end - clock()
         if left <= 0:
-            raise EngineNotUsable(f"{path}: is not a UCI engine: it doesn't say {word!r} in time")
+            raise EngineNotUsable(f"{path}: is not a UCI engine: it doesn't say {word!r} in time{_ADVICE}")
         process.write()
         process.wait_for_output(left)

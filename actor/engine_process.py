@@ -53,7 +53,7 @@ class EngineProcess:
                 start_new_session=True,
             )
         except OSError as error:
-            raise EngineNotUsable(f"{path}: can't be run: {error.strerror}") from error
+            raise EngineNotUsable(f"{path}: can't be run: {error.strerror}; give another with --engine") from error
         assert self._child.stdin is not None
         assert self._child.stdout is not None
         self._stdin, self._stdout = self._child.stdin.fileno(), self._child.stdout.fileno()

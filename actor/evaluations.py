@@ -80,7 +80,9 @@ class Evaluations:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StoreError(f"{path}: can't make its directory: {error.strerror}") from error
+            raise StoreError(
+                f"{path}: can't make its directory: {error.strerror}; choose another file with --evaluations"
+            ) from error
         with _explained(path):
             connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
             try:

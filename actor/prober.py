@@ -105,7 +105,7 @@ class Prober:
 
     def __init__(self, settings: Settings, labels: Labels, judges: Judges | None = None) -> None:
         self._seed, self._rate = settings.seed, settings.probe_rate
-        self._temperature = settings.probe_temperature
+        self._temperature, self._exploration = settings.probe_temperature, settings.probe_exploration
         self._labels = labels
         self._judges = judges or Judges()
         self._tasks: dict[int, list[_Task]] = {}
@@ -192,7 +192,7 @@ class Prober:
         return groups, boards
 
     def _probe(self, pick: _Pick, judgement: "Judgement", version: int) -> Probe:
-        move = drawn_move(judgement, self._temperature, pick.draw)
+        move = drawn_move(judgement, self._temperature, self._exploration, pick.draw)
         return Probe(pick.board, move, game=pick.game, ply=pick.ply, version=version)
 
     def _take_in(self, searched: Searched) -> None:
@@ -255,8 +255,14 @@ def picked_plies(
     return (picks < rate) & own, draws
 
 
-def drawn_move(judgement: "Judgement", temperature: float, draw: float) -> chess.Move:
-    """Return the move at `draw`, from [0, 1), of the judgement's policy^(1 / temperature); at 0 the best one."""
+def drawn_move(judgement: "Judgement", temperature: float, exploration: float, draw: float) -> chess.Move:
+    """Return the move at `draw`, from [0, 1): the first `exploration` of that range is shared by all legal moves.
+
+    The rest is the judgement's policy^(1 / temperature), or the best move's where the temperature is 0.
+    """
+    if draw < exploration:
+        return judgement.moves[int(draw / exploration * len(judgement.moves))]
+    draw = (draw - exploration) / (1.0 - exploration)
     if temperature == 0.0:
         return judgement.best
     with np.errstate(divide="ignore"):

@@ -127,7 +127,7 @@ def _evaluate(games: Sequence[HasTags], where: str) -> npt.NDArray[np.bool_]:
     except Exception as error:  # pandas raises whatever its operands do
         raise _refusal(where, " ".join(str(error).split()) or type(error).__name__) from error
     if not isinstance(found, pd.Series) or not pd.api.types.is_bool_dtype(found.dtype):
-        raise _refusal(where, "it doesn't say yes or no for each game")
+        raise _refusal(where, "it doesn't say yes or no for each game, as `WhiteElo > 2200` does")
     return found.fillna(False).to_numpy(np.bool_)
 
 
@@ -177,10 +177,10 @@ def _checked_names(where: str) -> list[str]:
         what = error.msg if isinstance(error, SyntaxError) else str(error)
         raise _refusal(where, f"syntax error: {what}") from error
     if "\n" in where.strip():
-        raise _refusal(where, "it must be one line")
+        raise _refusal(where, "it must be one line; join what stands on several")
     names = set(_names_in(tree, where))
     if not names:
-        raise _refusal(where, "it names no column")
+        raise _refusal(where, "it names no column; columns are tags, such as WhiteElo, Date or Result")
     return sorted(names)
 
 
@@ -188,7 +188,8 @@ def _names_in(node: ast.AST, where: str) -> Iterator[str]:
     if isinstance(node, ast.Name):
         if node.id not in COLUMNS:
             near = difflib.get_close_matches(node.id, sorted(COLUMNS), n=1, cutoff=0.5)
-            raise _refusal(where, f"unknown column {node.id!r}" + (f"; did you mean {near[0]}?" if near else ""))
+            hint = f"did you mean {near[0]}?" if near else "columns are tags, such as WhiteElo, Date or Result"
+            raise _refusal(where, f"unknown column {node.id!r}; {hint}")
         yield node.id
     elif isinstance(node, ast.Attribute):
         yield from _names_in(_column_behind(node, _DATE_PARTS, "dt", where), where)
@@ -230,7 +231,7 @@ def _refuse_text_in(node: ast.AST, where: str) -> None:
         if isinstance(part, ast.List | ast.Tuple) or (
             isinstance(part, ast.Constant) and isinstance(part.value, str)
         ):
-            raise _refusal(where, "* and % are for numbers")
+            raise _refusal(where, "* and % are for numbers; compare text with ==, in or .str.startswith")
 
 
 def _refusal(where: str, what: str) -> SettingsError:

@@ -10,6 +10,7 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import psutil
 
@@ -20,6 +21,7 @@ from common.links import ActorLink, LeasedUnit, Weights
 from common.messages import Action, ActorReport, BatchHeader, Order, Refusal
 from common.settings import Settings
 from common.signals import StopSignal
+from common.tracing import record_span, span
 
 log = logging.getLogger(__name__)
 
@@ -57,12 +59,17 @@ class ActorService:
         self._on_turn = on_turn
         self._agents = {agent.name: agent for agent in settings.agents}
         self._leased: deque[LeasedUnit] = deque()
-        self._outbox: deque[tuple[BatchHeader, bytes]] = deque()
+        self._outbox: deque[_Packed] = deque()
+        self._sent_ns = 0
+        """When the last batch was sent, nanoseconds since 1970."""
+        self._idle_since_ns: int | None = None
+        """Since when there has been no unit to work on."""
         self._probing = settings.probe_rate > 0
         self._capacity = 2 + 16 // settings.games_per_unit
         self._paused = False
         self._weights: dict[str, Weights] = {}
         self._weights_came_s: dict[str, float] = {}
+        self._nodes = settings.nodes
         self._report_s = time.monotonic()
         self._busy_s = self._waited_s = 0.0
         self._process = psutil.Process()
@@ -89,11 +96,12 @@ class ActorService:
     def turn(self) -> None:
         """Take in what has come, work, send what is done, report if it is time to; raises Refused."""
         self._on_turn()
-        begun_s = time.monotonic()
-        working = bool(self._desk.units)
-        self._take_events(0.0 if working or self._leased else IDLE_POLL_S)
-        if not working and not self._leased:
+        begun_s, begun_ns = time.monotonic(), time.time_ns()
+        idle = not self._desk.units and not self._leased
+        self._take_events(IDLE_POLL_S if idle else 0.0)
+        if idle and not self._leased:
             self._waited_s += time.monotonic() - begun_s
+        self._record_lease(begun_ns if idle and not self._paused else None)
         while self._leased and self._desk.hungry:
             leased = self._leased.popleft()
             agents = [self._agents[name] for name in leased.lease.agents if name in self._agents]
@@ -101,8 +109,8 @@ class ActorService:
         if self._desk.units:
             for finished in self._desk.poll(BUSY_POLL_S):
                 self._pack(finished)
-        while self._outbox and self._link.send(*self._outbox[0]):
-            self._outbox.popleft()
+        while self._outbox and self._link.send(self._outbox[0].header, self._outbox[0].body):
+            self._record_sent(self._outbox.popleft())
         if time.monotonic() - self._report_s >= REPORT_INTERVAL_S:
             self._report()
 
@@ -168,8 +176,27 @@ class ActorService:
                 transitions=len(batch),
                 games=finished.games,
                 actor=self._name,
+                host=socket.gethostname(),
+                engine=finished.engine,
             )
-            self._outbox.append((header, encode(batch)))
+            with span("encode", unit=batch.unit, agent=batch.agent):
+                body = encode(batch)
+            self._outbox.append(_Packed(header, body, time.time_ns()))
+
+    def _record_lease(self, idle_since_ns: int | None) -> None:
+        """Record how long a unit was waited for once one has come; None where none is waited for."""
+        if idle_since_ns is not None and self._idle_since_ns is not None:
+            idle_since_ns = self._idle_since_ns
+        if idle_since_ns is not None and self._leased:
+            record_span("lease", idle_since_ns, time.time_ns(), unit=self._leased[0].lease.unit)
+            idle_since_ns = None
+        self._idle_since_ns = idle_since_ns
+
+    def _record_sent(self, packed: "_Packed") -> None:
+        """Record how long a batch has waited for room, after the one before."""
+        begin_ns = max(packed.packed_ns, self._sent_ns)
+        self._sent_ns = time.time_ns()
+        record_span("send", begin_ns, self._sent_ns, unit=packed.header.unit, agent=packed.header.agent)
 
     def _report(self) -> None:
         now_s = time.monotonic()
@@ -179,9 +206,11 @@ class ActorService:
         report = ActorReport(
             positions=stats.positions,
             engine_positions=stats.engine_positions,
+            engine_nodes=stats.engine_nodes or stats.engine_positions * self._nodes,
             cached_games=stats.cached_games,
             games=stats.games,
             transitions=stats.transitions,
+            probes=stats.probes,
             units=stats.units,
             rejected=stats.rejected,
             engine_share=min(1.0, (stats.engine_busy_s - self._busy_s) / interval_s),
@@ -189,6 +218,7 @@ class ActorService:
             engine_restarts=stats.engine_restarts,
             memory_bytes=self._process.memory_info().rss,
             engine_memory_bytes=_memory_of(self._desk.engine_pid),
+            cpu_s=_cpu_s_of(self._process.pid) + _cpu_s_of(self._desk.engine_pid),
             weights={agent: weights.header.version for agent, weights in self._weights.items()},
             weights_age_s={agent: now_s - came_s for agent, came_s in self._weights_came_s.items()},
         )
@@ -198,8 +228,26 @@ class ActorService:
         self._report_s, self._busy_s, self._waited_s = now_s, stats.engine_busy_s, 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class _Packed:
+    """A batch that is to be sent."""
+
+    header: BatchHeader
+    body: bytes
+    packed_ns: int
+    """When it was packed, nanoseconds since 1970."""
+
+
 def _memory_of(pid: int | None) -> int:
     try:
         return int(psutil.Process(pid).memory_info().rss) if pid is not None else 0
     except psutil.Error:
         return 0
+
+
+def _cpu_s_of(pid: int | None) -> float:
+    """Return the processor time of a process and of its children that have ended, user and system."""
+    try:
+        return float(sum(psutil.Process(pid).cpu_times()[:4])) if pid is not None else 0.0
+    except psutil.Error:
+        return 0.0

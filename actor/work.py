@@ -9,6 +9,7 @@
 Owned by one thread. Knows neither link nor lease.
 """
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ import numpy.typing as npt
 
 from actor.engine import Engine
 from actor.evaluations import Evaluations
+from actor.game_sample import INTERVAL_S, record_game
 from actor.games import Game, read_games
 from actor.judges import Arrays, load_libraries
 from actor.labels import LabelFault, Labelled, Labels, Origin
@@ -28,6 +30,7 @@ from common.batch import Batch
 from common.messages import RawGame
 from common.rejections import MAX_DETAIL, Rejection, RejectionReason
 from common.settings import AgentSettings, EvaluationSource, Settings
+from common.tracing import record_span, span, tracing
 
 _REASONS = {
     LabelFault.NO_EVALUATION: RejectionReason.NO_EVALUATION,
@@ -48,6 +51,10 @@ class UnitInHand:
     """By index into `games`."""
     awaited: int = 0
     """Games without scores yet."""
+    asked_ns: int = 0
+    """When the engine was given the games, nanoseconds since 1970."""
+    answered_ns: int = 0
+    """When its last answer came; 0 where it has given none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +65,8 @@ class FinishedUnit:
     batches: tuple[Batch, ...]
     games: int
     rejections: tuple[Rejection, ...]
+    engine: str = ""
+    """What the evaluations come from, with the limit of a search."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,6 +76,8 @@ class DeskStats:
     positions: int
     """Positions evaluated or looked up; grows with every answer of the engine."""
     engine_positions: int
+    engine_nodes: int
+    """Nodes that the engine searched, as far as it says them."""
     cached_games: int
     games: int
     rejected: int
@@ -93,12 +104,17 @@ class Desk:
     ) -> None:
         self._labels, self._engine, self._prober = labels, engine, prober
         self._comments = source is not EvaluationSource.ENGINE
+        comments = ["[%eval] comments"] if self._comments else []
+        self._origin = ", else ".join([*comments, *([engine.label] if engine is not None else [])])
         self._in_hand: dict[int, UnitInHand] = {}
         self._games: dict[int, tuple[UnitInHand, int]] = {}
         """The unit and the index of each game that waits for scores, by ticket."""
         self._scored: list[UnitInHand] = []
         """Units of which every game is done with."""
         self._looked_up = 0
+        self._engine_free_ns = 0
+        """When the engine gave the last answer of the unit before, nanoseconds since 1970."""
+        self._sampled_s = -INTERVAL_S
         self._done_games = self._rejected = self._transitions = self._units = 0
 
     @property
@@ -118,9 +134,11 @@ class Desk:
 
     def begin(self, unit: int, agents: Sequence[AgentSettings], raw_games: Sequence[RawGame]) -> None:
         """Replay a unit's games and have their positions evaluated."""
-        games, rejections = read_games(raw_games, comments=self._comments)
+        with span("read", unit=unit):
+            games, rejections = read_games(raw_games, comments=self._comments)
         work = UnitInHand(unit, tuple(agents), raw_games, games, rejections, awaited=len(games))
         self._in_hand[unit] = work
+        work.asked_ns = time.time_ns()
         for index, ticket in enumerate(self._labels.submit(games)):
             self._games[ticket] = (work, index)
         if not games:
@@ -146,6 +164,8 @@ class Desk:
 
     def _take(self, labelled: Labelled) -> None:
         work, index = self._games.pop(labelled.ticket)
+        if labelled.origin is Origin.ENGINE:
+            work.answered_ns = time.time_ns()
         if labelled.scores is not None:
             work.scores[index] = labelled.scores
             if labelled.origin is not Origin.ENGINE:
@@ -188,6 +208,7 @@ class Desk:
         return DeskStats(
             positions=engine_positions + self._looked_up,
             engine_positions=engine_positions,
+            engine_nodes=engine.nodes if engine else 0,
             cached_games=labels.stored_games,
             games=self._done_games,
             rejected=self._rejected,
@@ -207,15 +228,35 @@ class Desk:
         scores = [work.scores[index] for index in scored]
         rejections = sorted(work.rejections, key=lambda rejection: rejection.number)
         probes = self._prober.take(work.unit) if self._prober is not None else {}
-        batches = tuple(
-            make_batch(work.unit, agent, games, scores, rejections, probes.get(agent.name, ()))
-            for agent in work.agents
-        )
+        self._record_engine(work, probed=any(probes.values()))
+        with span("batch", unit=work.unit):
+            batches = tuple(
+                make_batch(work.unit, agent, games, scores, rejections, probes.get(agent.name, ()))
+                for agent in work.agents
+            )
+        self._sample(work, scored)
         self._units += 1
         self._done_games += len(work.raw_games)
         self._rejected += len(rejections)
         self._transitions += sum(len(batch) for batch in batches)
-        return FinishedUnit(work.unit, batches, len(work.raw_games), tuple(rejections))
+        return FinishedUnit(work.unit, batches, len(work.raw_games), tuple(rejections), self._origin)
+
+    def _record_engine(self, work: UnitInHand, *, probed: bool) -> None:
+        """Record when the engine was at a unit: from its first question, or the end of the one before."""
+        answered_ns = time.time_ns() if probed else work.answered_ns
+        if answered_ns:
+            begin_ns = min(max(work.asked_ns, self._engine_free_ns), answered_ns)
+            record_span("engine", begin_ns, answered_ns, unit=work.unit)
+            self._engine_free_ns = answered_ns
+
+    def _sample(self, work: UnitInHand, scored: Sequence[int]) -> None:
+        """Record one game of a unit, now and then."""
+        now_s = time.monotonic()
+        if tracing() and scored and now_s - self._sampled_s >= INTERVAL_S:
+            index = scored[0]
+            game, names = work.games[index], [agent.name for agent in work.agents]
+            if record_game(work.unit, names, _raw_of(work, game.number), game, work.scores[index]):
+                self._sampled_s = now_s
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import chess
 import numpy as np
 import numpy.typing as npt
 
-from common.moves import indices_by_uci, uci_table
+from common.moves import indices_by_uci
 from common.positions import (
     NO_FILE,
     OTHER_KING_SIDE,
@@ -108,8 +108,3 @@ def actions_of(moves: Sequence[chess.Move], side: Side) -> npt.NDArray[np.int64]
     """Return the index of each of k moves of `side`, int64 [k]."""
     indices = indices_by_uci(side)
     return np.array([indices[move.uci()] for move in moves], np.int64)
-
-
-def move_of(action: int, side: Side) -> chess.Move:
-    """Return the move that the index `action` means for `side`."""
-    return chess.Move.from_uci(uci_table(side)[action])

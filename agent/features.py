@@ -14,16 +14,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from common.bitboards import Bitboards, bitboards_of, squares_of
 from common.moves import MOVES, decode, pseudo_legal_mask
 from common.positions import PIECE_CODES, SQUARES, Positions
 
-Bitboards = npt.NDArray[np.uint64]
-"""[n] one bit a square, a1 the lowest."""
-
 PIECES = 6
 PAWN, KNIGHT, BISHOP, ROOK, QUEEN, KING = range(1, PIECES + 1)
-NOBODY = 0
-"""Least attacker of a square that nobody attacks."""
 
 STATES = 5
 """States of a piece: safe and defended, safe and not, attacked by less, hanging, defended against no less."""
@@ -108,16 +104,16 @@ class Attacks:
 
 def attacks(boards: npt.NDArray[np.uint8]) -> Attacks:
     """Return who attacks what on boards [n, 64]."""
-    pieces = np.stack([_bitboard(boards == code) for code in range(1, PIECE_CODES)])  # [12, n]
+    pieces = np.stack([bitboards_of(boards == code) for code in range(1, PIECE_CODES)])  # [12, n]
     occupied = np.bitwise_or.reduce(pieces, axis=0)
     own = [_attacked(kind, pieces[kind - 1], occupied, up=True) for kind in range(1, PIECES + 1)]
     other = [_attacked(kind, pieces[kind + 5], occupied, up=False) for kind in range(1, PIECES + 1)]
     king = pieces[11]
     checks = [_attacked(kind, king, occupied, up=False) for kind in range(1, PIECES + 1)]
-    own_sets = np.stack([_squares(board) for board in own])  # [6, n, 64]
+    own_sets = np.stack([squares_of(board) for board in own])  # [6, n, 64]
     own_least, own_second = _two_least(own_sets)
-    other_least, _ = _two_least(np.stack([_squares(board) for board in other]))
-    return Attacks(own_least, other_least, own_second, np.stack([_squares(board) for board in checks], axis=1))
+    other_least, _ = _two_least(np.stack([squares_of(board) for board in other]))
+    return Attacks(own_least, other_least, own_second, np.stack([squares_of(board) for board in checks], axis=1))
 
 
 def position_features(
@@ -237,6 +233,13 @@ def pseudo_legal_moves(
     return cells // MOVES, cells % MOVES
 
 
+def places_of(
+    played: npt.NDArray[np.int64], rows: npt.NDArray[np.int64], actions: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    """Return where the moves `played` [m] are among those that `pseudo_legal_moves` gave with them, int64 [m]."""
+    return np.searchsorted(rows * MOVES + actions, np.arange(len(played)) * MOVES + played)
+
+
 _MIRROR = np.arange(SQUARES) ^ 56
 
 
@@ -305,14 +308,3 @@ def _union(boards: list[Bitboards]) -> Bitboards:
 def _step(board: Bitboards, step: int) -> Bitboards:
     kept = board & _STEPS[step]
     return kept << np.uint64(step) if step > 0 else kept >> np.uint64(-step)
-
-
-def _bitboard(squares: npt.NDArray[np.bool_]) -> Bitboards:
-    packed: Bitboards = np.packbits(squares, axis=1, bitorder="little").view("<u8")[:, 0]
-    return packed
-
-
-def _squares(board: Bitboards) -> npt.NDArray[np.bool_]:
-    """Return bitboards as bool [n, 64]."""
-    octets = board.astype("<u8").view(np.uint8).reshape(len(board), 8)
-    return np.unpackbits(octets, axis=1, bitorder="little").view(np.bool_)

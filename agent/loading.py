@@ -10,6 +10,7 @@ from agent.networks import Mlp, Network, ResNet, Transformer
 from agent.player import TAU, Player
 from agent.weights import Arrays, load_weights
 from common.errors import RunDirectoryError, StoreError
+from common.run_files import SETTINGS_FILE, is_run
 from common.settings import AgentSettings, Side, read_file
 
 NETWORKS: dict[str, Callable[[], Network]] = {"mlp": Mlp, "resnet": ResNet, "transformer": Transformer}
@@ -63,9 +64,8 @@ def load_player(path: Path, *, tau: float | None = None) -> Player:
     tau = TAU if tau is None else tau
     if not path.exists():
         raise RunDirectoryError(f"{path}: there is no such file or directory")
-    settings_file = path / "settings.toml"
-    if path.is_dir() and settings_file.exists():
-        agents = read_file(settings_file).agents
+    if is_run(path):
+        agents = read_file(path / SETTINGS_FILE).agents
         networks = {side: load_network(_weights_of(path, agents, side)) for side in (Side.WHITE, Side.BLACK)}
         return Player.of(white=networks[Side.WHITE], black=networks[Side.BLACK], name=path.name, tau=tau)
     if path.is_dir() and (path / WEIGHTS_FILE).exists():

@@ -23,7 +23,6 @@ class Termination(StrEnum):
     """A player gave no move."""
     RULES_INFRACTION = "rules infraction"
     """A player made an illegal move."""
-    UNTERMINATED = "unterminated"
 
 
 class Ending(msgspec.Struct, frozen=True):

@@ -23,6 +23,7 @@ from arena.rankings import (
     SearchRanker,
 )
 from arena.report_card import Contestant, Entry, Way
+from common.run_files import is_run
 
 CLONING, VALUE = "cloning", "value"
 BASELINE_WAYS = {CLONING: Way.PRIOR, VALUE: Way.LOOKAHEAD}
@@ -30,9 +31,6 @@ BASELINE_WAYS = {CLONING: Way.PRIOR, VALUE: Way.LOOKAHEAD}
 
 NETWORK_WAYS = (Way.POLICY, Way.PRIOR, Way.LOOKAHEAD, Way.SEARCH)
 """How a checkpoint may choose."""
-
-SETTINGS_FILE = "settings.toml"
-"""What makes a directory a run directory."""
 
 Loader = Callable[[Path], Player]
 
@@ -158,7 +156,7 @@ def _baselines(paths: Sequence[Path], kind: str) -> list[Path]:
 def _expected(path: Path, kind: str) -> Path:
     """Return where the baseline of the run that `path` belongs to is kept."""
     for directory in (path, *path.absolute().parents):
-        if (directory / "baselines").is_dir() or (directory / SETTINGS_FILE).is_file():
+        if (directory / "baselines").is_dir() or is_run(directory):
             return directory / "baselines" / kind
     return path / "baselines" / kind
 

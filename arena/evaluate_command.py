@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 
 from agent.player import Player
-from arena.entrants import BASELINE_WAYS, NETWORK_WAYS, SETTINGS_FILE, load_entrants
+from arena.entrants import BASELINE_WAYS, NETWORK_WAYS, load_entrants
 from arena.evaluation_session import EvaluationSession
 from arena.game_record import PgnFile
 from arena.games import DEFAULT_OPPONENTS, Fixture, check_opponents
@@ -26,6 +26,7 @@ from arena.work import Work
 from common.errors import SettingsError
 from common.progress_line import ProgressLine
 from common.quantities import duration
+from common.run_files import is_run
 from common.signals import StopSignal
 
 NODES = 200
@@ -103,7 +104,7 @@ def evaluate(
     json_file: Path | None,
     html_file: Path | None,
 ) -> None:
-    """Measure how good runs, checkpoints or weights are, and print a report card.
+    """Measure how good the runs in DIR, checkpoints or weights are, and print a report card.
 
     Puzzles: the share solved with every move of the solver's right. Held-out games: how often the move played is
     the first, among the first 3 or 5; the expected score lost a move and the order of the legal moves against
@@ -160,7 +161,7 @@ class _Outputs:
         cls, paths: Sequence[Path], json_file: Path | None, html_file: Path | None, pgn: Path | None
     ) -> "_Outputs":
         """Return the files asked for, or those in a single run's directory."""
-        single = paths[0] if len(paths) == 1 and (paths[0] / SETTINGS_FILE).is_file() else None
+        single = paths[0] if len(paths) == 1 and is_run(paths[0]) else None
         return cls(
             json_file=json_file or (single / "evaluation.json" if single else None),
             html_file=html_file or (single / "evaluation.html" if single else None),

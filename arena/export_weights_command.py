@@ -14,6 +14,7 @@ from agent.weights import save_weights
 from arena.openings import load_openings
 from arena.weights_source import About, about_weights, weights_in
 from common.errors import SettingsError, StoreError
+from common.options import to_option
 from common.quantities import size
 from common.whole_file import explained, whole_file
 
@@ -29,13 +30,7 @@ _SUFFIXES = (".safetensors", ".onnx")
 
 @click.command("export-weights", context_settings={"help_option_names": ["-h", "--help"]})
 @click.argument("path", type=click.Path(path_type=Path))
-@click.option(
-    "--to",
-    metavar="FILE",
-    type=click.Path(path_type=Path, dir_okay=False),
-    required=True,
-    help="Where to: .safetensors or .onnx. An old file stays until the new one is whole.",
-)
+@to_option(".safetensors or .onnx")
 @click.option("--agent", metavar="NAME", help="Whose weights, of a run with several agents.")
 @click.option("--check/--no-check", default=False, help="Compare what the file answers with what the network does.")
 def export_weights(path: Path, to: Path, agent: str | None, check: bool) -> None:

@@ -126,7 +126,7 @@ class _Match:
         sprt: Sprt | None,
     ) -> None:
         self._player, self._opponent, self._games = player, opponent, games
-        self._openings, self._adjudication, self._sprt = openings, adjudication, sprt
+        self._openings, self._adjudication = openings, adjudication
         self._begun_s = time.monotonic()
         self._half_points: dict[int, int] = {}
         """By the number of the game."""

@@ -19,15 +19,15 @@ from common.errors import SettingsError
 @click.argument("path", metavar="[DIR|CHECKPOINT|WEIGHTS]", type=click.Path(path_type=Path), default=Path())
 @click.option("--side", type=click.Choice(["white", "black", "random"]), default="white", help="Your side.")
 @click.option(
-    "--nodes", type=click.IntRange(1, NODES_MAX), default=200, show_default=True,
+    "--nodes", metavar="N", type=click.IntRange(1, NODES_MAX), default=200, show_default=True,
     help="Positions that the engine looks at for a move; 1: the network alone.",
 )  # fmt: skip
 @click.option(
-    "--temperature", type=click.FloatRange(0, TEMPERATURE_MAX), default=0.0, show_default=True,
+    "--temperature", metavar="X", type=click.FloatRange(0, TEMPERATURE_MAX), default=0.0, show_default=True,
     help="0: its best move each time; the higher, the more random.",
 )  # fmt: skip
-@click.option("--seed", type=int, help="Repeats what a temperature draws.")
-@click.option("--fen", help="Begin from this position.")
+@click.option("--seed", metavar="N", type=int, help="Repeats what a temperature draws.")
+@click.option("--fen", metavar="FEN", help="Begin from this position.")
 @click.option("--ascii", "ascii_only", is_flag=True, help="Letters for the pieces, for terminals without figures.")
 @click.option(
     "--pgn", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False),

@@ -1,4 +1,4 @@
-"""Plots of a report card, as SVG that takes its colours from the page's style sheet, in light and in dark.
+"""Plots of report cards and of reports of runs, as SVG in the colours of the page's style sheet, light or dark.
 
 Drawn by matplotlib in colours that stand for others: each is replaced by a CSS variable (`var(--ink)` and so on).
 Text stays text. Made small, so that it can be read on a narrow screen.
@@ -13,6 +13,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, MaxNLocator
 
 SIZE_INCHES = (4.0, 3.3)
 
@@ -35,6 +36,9 @@ _VARIABLES = {
 }
 _INK, _MUTED, _RULE, *_SERIES = _VARIABLES
 _MARKERS = "osD^vP"
+_LINES = ("-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5)))
+_MARKED = 12
+"""Points of a line up to which each has a marker: one alone would not be seen."""
 _DASHES = ((0, (1, 1.5)), (0, (5, 2)), (0, (5, 1.5, 1, 1.5)), (0, ()))
 _STYLE: dict[Any, Any] = {  # keys are literals or text, by release of matplotlib
     "svg.fonttype": "none",
@@ -75,6 +79,31 @@ class Series:
     """Baselines are grey and dashed, and without intervals."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Line:
+    """A line through many points, without intervals."""
+
+    label: str
+    xs: Sequence[float]
+    ys: Sequence[float]
+    colour: int
+    """Which of the series' colours, from 0."""
+    dash: int = 0
+    """Which way of dashing, 0 being none."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Span:
+    """A span of time in a row."""
+
+    row: int
+    begin: float
+    end: float
+    colour: int
+    broken: bool = False
+    """Whether it ended as it should not."""
+
+
 def bands_plot(series: Sequence[Series], names: Sequence[str], *, x_label: str, y_label: str) -> str:
     """Return the SVG of lines over bands called `names`; x of a point is the number of its band."""
     with mpl.rc_context(_STYLE):
@@ -87,6 +116,45 @@ def bands_plot(series: Sequence[Series], names: Sequence[str], *, x_label: str, 
         turned = sum(map(len, names)) > _TICK_CHARACTERS
         axes.set_xticks(range(len(names)), names, rotation=45 if turned else 0)
         axes.set_ylim(bottom=0)
+        return _svg(figure)
+
+
+def lines_plot(lines: Sequence[Line], *, x_label: str, y_label: str, from_zero: bool = False) -> str:
+    """Return the SVG of lines through many points; `from_zero` has the y axis begin at 0. One has no legend."""
+    with mpl.rc_context(_STYLE):
+        figure, axes = _axes(x_label, y_label)
+        for line in lines:
+            axes.plot(
+                line.xs,
+                line.ys,
+                color=_SERIES[line.colour % len(_SERIES)],
+                linestyle=_LINES[line.dash % len(_LINES)],
+                linewidth=1.4,
+                marker="o" if len(line.xs) <= _MARKED else "",
+                markersize=3,
+                label=line.label if len(lines) > 1 else None,
+            )
+        if from_zero:
+            axes.set_ylim(bottom=0)
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        axes.xaxis.set_major_locator(MaxNLocator(6))
+        return _svg(figure)
+
+
+def spans_plot(rows: Sequence[str], spans: Sequence[Span], *, x_label: str) -> str:
+    """Return the SVG of spans of time, one row below the other; those that did not end well have a mark."""
+    with mpl.rc_context(_STYLE):
+        figure, axes = _axes(x_label, "")
+        figure.set_size_inches(SIZE_INCHES[0] * 2, 0.7 + 0.22 * len(rows))
+        axes.grid(axis="x", linewidth=0.6)
+        axes.grid(visible=False, axis="y")
+        for span in spans:
+            axes.barh(span.row, span.end - span.begin, left=span.begin, height=0.55, color=_SERIES[span.colour])
+            if span.broken:
+                axes.plot([span.end], [span.row], color=_INK, marker="x", markersize=6, linestyle="")
+        axes.set_yticks(range(len(rows)), rows)
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        axes.set_xlim(left=0)
         return _svg(figure)
 
 

@@ -6,15 +6,14 @@ its figures as a table.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
-import jinja2
 from markupsafe import Markup
 
 from arena.calibration import ReliabilityBin
 from arena.evaluation import EVEN
 from arena.held_out import PLY_BANDS, RATING_BANDS
+from arena.page import render
 from arena.plots import Point, Series, bands_plot, differences_plot, reliability_plot
 from arena.puzzles import BAND
 from arena.report_card import Band, Entry, Positions, Puzzles, ReportCard, Way
@@ -63,14 +62,14 @@ def write_page(card: ReportCard, path: Path) -> None:
 
 def page(card: ReportCard) -> str:
     """Return the card as HTML."""
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    template = environment.from_string(files("arena").joinpath("report_page.html").read_text("utf-8"))
     players = [contestant.name for contestant in card.contestants if not contestant.baseline]
     shown = [
         {"title": plot.title, "svg": Markup(plot.svg), "text": plot.text, "table": plot.table}
         for plot in plots(card, players)
     ]
-    return template.render(card=card, players=players, tables=[overview(card), *tables(card)], plots=shown)
+    return render(
+        "arena/report_page.html", card=card, players=players, tables=[overview(card), *tables(card)], plots=shown
+    )
 
 
 def plots(card: ReportCard, players: Sequence[str]) -> Iterator[Plot]:

@@ -4,10 +4,10 @@ Called by `rookery uci`. Standard output carries the protocol alone.
 """
 
 import gc
+import io
 import os
-import signal
+import select
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -15,6 +15,8 @@ from arena.uci_engine import UciEngine
 from arena.uci_options import Options
 
 if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
     from agent.player import Player
 
 LINE_BYTES_MAX = 1 << 20
@@ -29,25 +31,43 @@ def serve(load: "Callable[[], Player]", options: Options, name: str) -> None:
     # Trees have no cycles, and collecting a large one's garbage could take the time of a move.
     gc.disable()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    engine = UciEngine(load, _write, options, name=name, failed=_wake)
+    commands = WakeableInput(sys.stdin.fileno())
+    engine = UciEngine(load, _write, options, name=name, failed=commands.wake)
     with engine:
-        try:
-            _converse(engine)
-        except KeyboardInterrupt:
-            if engine.failure is not None:
-                raise engine.failure from None
-            raise
+        for line in lines(io.BufferedReader(commands)):
+            if not engine.handle(line):
+                break
+        if engine.failure is not None:
+            raise engine.failure
 
 
-def _converse(engine: UciEngine) -> None:
-    for line in lines(sys.stdin.buffer):
-        if not engine.handle(line):
-            break
+class WakeableInput(io.RawIOBase):
+    """What comes on a file descriptor, until its end or until another thread ends the wait for more.
 
+    A signal would not do: one that comes just before the wait does not end it.
+    """
 
-def _wake() -> None:
-    """End the wait of the main thread for a command."""
-    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._woken, self._waking = os.pipe()
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def readinto(self, buffer: "Buffer") -> int:
+        """Read what there is, waiting for something; 0 at the end, or once woken."""
+        ready, _, _ = select.select([self._descriptor, self._woken], [], [])
+        if self._woken in ready:
+            return 0
+        view = memoryview(buffer).cast("B")
+        read = os.read(self._descriptor, len(view))
+        view[: len(read)] = read
+        return len(read)
+
+    def wake(self) -> None:
+        """End the wait, now or the next."""
+        os.write(self._waking, b"\0")
 
 
 def lines(stream: BinaryIO) -> Iterator[str]:

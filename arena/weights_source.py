@@ -9,10 +9,8 @@ import msgspec
 from agent.loading import WEIGHTS_FILE
 from agent.weights import load_weights
 from common.errors import RunDirectoryError, SettingsError, StoreError
+from common.run_files import SETTINGS_FILE, is_run
 from common.settings import IDENTITY, AgentSettings, Settings, read_file
-
-SETTINGS_FILE = "settings.toml"
-"""What makes a directory a run directory."""
 
 _MANIFEST = "manifest.json"
 _MANIFEST_SAYS = ("agent", "network", "step", "version", "next_unit", "transitions")
@@ -28,7 +26,7 @@ def weights_in(path: Path, agent: str | None = None) -> Path:
     """
     if not path.exists():
         raise RunDirectoryError(f"{path}: there is no such file or directory")
-    if path.is_dir() and (path / SETTINGS_FILE).exists():
+    if is_run(path):
         chosen = _chosen(path, read_file(path / SETTINGS_FILE), agent)
         weights = path / "agents" / chosen.name / WEIGHTS_FILE
         if not weights.exists():
@@ -47,7 +45,7 @@ def about_weights(source: Path) -> About:
     """
     about = _manifest(source) if source.is_dir() else dict(load_weights(source)[1])
     about["rookery"] = version("rookery")
-    run = next((above for above in source.absolute().parents if (above / SETTINGS_FILE).exists()), None)
+    run = next((above for above in source.absolute().parents if is_run(above)), None)
     if run is None or source.absolute().relative_to(run).parts[0] != "agents":
         return about
     settings = read_file(run / SETTINGS_FILE)

@@ -28,8 +28,9 @@ from common.settings import AgentSettings, Settings, Side
 from learner.checkpoints import CheckpointDirectory
 from learner.directory import AgentDirectory
 from learner.session import TrainingSession
-from learner.store import ExperienceReader, ExperienceStore, UnitRecord
+from learner.store import ExperienceReader, ExperienceStore
 from learner.trainer import Trainer
+from learner.unit_record import UnitRecord
 
 AGENT = AgentSettings(name="white", side=Side.WHITE)
 LARGEST = 1_000_000

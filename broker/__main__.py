@@ -9,13 +9,15 @@ from common.keys import BROKER
 from common.options import run, settings_from, settings_options
 from common.process import service
 from common.settings import Settings
+from common.verbosity import Verbosity, verbosity_options
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("games", nargs=-1)
+@click.argument("games", nargs=-1, type=click.Path())
 @settings_options
+@verbosity_options
 @click.option("--supervised", is_flag=True, hidden=True)
-def broker(games: tuple[str, ...], supervised: bool, **flags: Any) -> None:
+def broker(games: tuple[str, ...], supervised: bool, verbosity: Verbosity, **flags: Any) -> None:
     """Hand out GAMES... to actors and route what they make of them; keeps no state on disk.
 
     Example:  rookery-broker --settings rookery.toml --bind 0.0.0.0
@@ -25,7 +27,7 @@ def broker(games: tuple[str, ...], supervised: bool, **flags: Any) -> None:
         return settings_from(flags, games=games or None)
 
     settings = read()
-    with service(settings, BROKER, supervised=supervised, reread=read) as process:
+    with service(settings, BROKER, supervised=supervised, reread=read, verbosity=verbosity) as process:
         serve(settings, process)
 
 

@@ -1,18 +1,19 @@
-"""What a log collector does with records: numbers checked, one JSONL file with rotation, console lines.
+"""What a log collector does with records: numbers checked, written to JSONL files with rotation.
 
-Pure but for the files it writes. Gaps in a source's numbers are counted and reported, never silent. What it keeps
-in memory is bounded, whatever sources there are and however they count. While the disk is full or fails, records
-wait there, so many and no more; what there is no room for counts as missing.
+Log records go to one file, spans and game samples (common/tracing.py) to another; the lines are those of
+common/log_lines.py. Pure but for the files it writes. Gaps in a source's numbers are counted and reported, never
+silent. What it keeps in memory is bounded, whatever sources there are and however they count. While the disk is
+full or fails, records wait there, so many and no more; what there is no room for counts as missing.
 """
 
 import os
 from contextlib import ExitStack, suppress
-from datetime import UTC, datetime
 from pathlib import Path
 
-import msgspec
-
-from common.intervals import IntervalSet
+from broker.sequences import NumberSequence, sequences_in
+from common.log_lines import LOG_FILE, TRACE_FILE, encode_line, line_of
+from common.log_text import text_of
+from common.logs import TRACE
 from common.messages import LogRecord
 from common.whole_file import append_whole
 
@@ -24,59 +25,14 @@ WRITE_BYTES = 256 * 1024
 """Lines are written once there are so many, and at each flush."""
 MAX_SOURCES = 10_000
 """Sources whose numbers are followed; of more, the one silent for longest is forgotten."""
-MAX_GAPS = 100
-"""Gaps of one source that late records can still fill."""
 MAX_PLAIN_FILES = 500
 """Services with a plain file of their own; the others share OTHERS."""
 OTHERS = "other-services"
 MAX_MISSING = 2**53
-_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
-
-
-class Written(msgspec.Struct):
-    """What tells a written record from all others."""
-
-    source: str
-    number: int
-
-
-class Sequence:
-    """Numbers of one source that have come; the oldest gaps are given up for lost when there are too many."""
-
-    def __init__(self) -> None:
-        self._seen = IntervalSet()
-        """Numbers that have come, and those given up."""
-        self._end = 0
-        self._given_up = 0
-
-    @property
-    def missing(self) -> int:
-        """How many numbers have been passed over."""
-        return self._end - self._seen.count + self._given_up
-
-    def take(self, number: int) -> bool:
-        """Note a number; return False for one that came before, or too late."""
-        self._end = max(self._end, number + 1)
-        new = self._seen.add(number)
-        if self._seen.intervals > 2 * MAX_GAPS:
-            self._give_up_oldest()
-        return new
-
-    def _give_up_oldest(self) -> None:
-        intervals = list(self._seen)
-        later = intervals[-MAX_GAPS:]
-        first = later[0][0]
-        self._given_up += first - sum(last + 1 - begin for begin, last in intervals[:-MAX_GAPS])
-        self._seen = IntervalSet([(0, first - 1), *later])
-
-    def begin_at(self, number: int) -> None:
-        """Take the numbers before this one for seen."""
-        if number:
-            self._seen = IntervalSet([*self._seen, (0, number - 1)])
 
 
 class Collector:
-    """Writes records to `DIR/logs/rookery.jsonl` and, asked for, to a plain file per service.
+    """Writes records to `DIR/logs/rookery.jsonl`, spans to `trace.jsonl`, and, asked for, a plain file per service.
 
     Starts from what the files hold, so that a collector that is started anew neither misses nor repeats what the
     one before it wrote.
@@ -85,9 +41,11 @@ class Collector:
     def __init__(self, directory: Path, *, per_service: bool = False) -> None:
         self._directory = directory
         self._per_service = per_service
-        self._file = RotatingFile(directory / "rookery.jsonl")
+        self._records = RotatingFile(directory / LOG_FILE)
+        self._trace = RotatingFile(directory / TRACE_FILE)
         self._plain: dict[str, RotatingFile] = {}
-        self._sequences = _sequences_in(self._file.files())
+        files = [file.files() for file in (self._records, self._trace)]
+        self._sequences = sequences_in((found, len(found) > KEEP_FILES) for found in files)
         self._missing_of_forgotten = 0
         self.records = 0
         self.duplicates = 0
@@ -106,25 +64,27 @@ class Collector:
 
     def take(self, record: LogRecord) -> bool:
         """Write a record; False for one that was written before, or that there is no room for."""
-        if self._file.waiting_bytes >= WAITING_BYTES:
+        file = self._trace if record.logger == TRACE else self._records
+        if file.waiting_bytes >= WAITING_BYTES:
             self.dropped += 1
             return False
         if not self._sequence(record.source).take(record.number):
             self.duplicates += 1
             return False
         self.records += 1
-        self._file.write(to_json(record))
-        if self._per_service:
+        line = line_of(record)
+        file.write(encode_line(line))
+        if self._per_service and file is self._records:
             with suppress(OSError):  # no room for a new file: the line is in the other one
-                self._plain_file(record.source.rsplit(".", 1)[0]).write(to_line(record))
+                self._plain_file(line.service).write(text_of(line).encode())
         return True
 
-    def _sequence(self, source: str) -> Sequence:
+    def _sequence(self, source: str) -> NumberSequence:
         found = self._sequences.pop(source, None)
         if found is None:
             if len(self._sequences) >= MAX_SOURCES:  # the one that has been silent for longest is forgotten
                 self._missing_of_forgotten += self._sequences.pop(next(iter(self._sequences))).missing
-            found = Sequence()
+            found = NumberSequence()
         self._sequences[source] = found
         return found
 
@@ -138,7 +98,7 @@ class Collector:
     def flush(self) -> None:
         """Write through to the files; raises OSError, with what could not be written kept for the next time."""
         failure: OSError | None = None
-        for file in (self._file, *self._plain.values()):
+        for file in (self._records, self._trace, *self._plain.values()):
             try:
                 file.flush()
             except OSError as error:
@@ -149,7 +109,7 @@ class Collector:
     def close(self) -> None:
         """Write through, sync and close; raises OSError where that fails, with all files closed."""
         with ExitStack() as stack:
-            for file in (self._file, *self._plain.values()):
+            for file in (self._records, self._trace, *self._plain.values()):
                 stack.callback(file.close)
 
 
@@ -175,10 +135,10 @@ class RotatingFile:
         older = [self._numbered(number) for number in range(KEEP_FILES, 0, -1)]
         return [path for path in older if path.exists()] + [self._path]
 
-    def write(self, line: str) -> None:
+    def write(self, line: bytes) -> None:
         """Append a line, with a flush or before; one that there is no more room for is left out."""
         if self.waiting_bytes < WAITING_BYTES:
-            self._add(line.encode() + b"\n")
+            self._add(line + b"\n")
         if self._size + self.waiting_bytes >= ROTATE_BYTES or self.waiting_bytes >= WRITE_BYTES:
             with suppress(OSError):  # the next flush says so
                 self.flush()
@@ -224,56 +184,6 @@ class RotatingFile:
 
 def _open(path: Path) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
-
-
-def _sequences_in(files: list[Path]) -> dict[str, Sequence]:
-    decoder = msgspec.json.Decoder(Written)
-    sequences: dict[str, Sequence] = {}
-    firsts: dict[str, int] = {}
-    for path in files:
-        with path.open("rb") as lines:
-            for line in lines:
-                try:
-                    written = decoder.decode(line)
-                except (msgspec.DecodeError, UnicodeDecodeError):
-                    continue  # cut off
-                sequences.setdefault(written.source, Sequence()).take(written.number)
-                firsts[written.source] = min(written.number, firsts.get(written.source, written.number))
-    if len(files) > KEEP_FILES:  # what is older was rotated away
-        for source, first in firsts.items():
-            sequences[source].begin_at(first)
-    return sequences
-
-
-def to_json(record: LogRecord) -> str:
-    """Return a record as one line of JSON."""
-    content: dict[str, object] = {
-        "time": _time(record),
-        "level": record.level,
-        "service": record.source.rsplit(".", 1)[0],
-        "source": record.source,
-        "number": record.number,
-        "logger": record.logger,
-        "event": record.event,
-    }
-    if record.fields:
-        content["fields"] = record.fields
-    if record.error:
-        content["error"] = record.error
-    # Not json.dumps: it writes NaN, which no other JSON reader takes.
-    return msgspec.json.encode(content).decode()
-
-
-def to_line(record: LogRecord) -> str:
-    """Return a record as one line for people; what would break it or move a cursor is spelled out."""
-    fields = "".join(f" {key}={value}" for key, value in record.fields.items())
-    service = record.source.rsplit(".", 1)[0]
-    return f"{_time(record)} {record.level:<7} {service}: {record.event}{fields}".translate(_CONTROLS)
-
-
-def _time(record: LogRecord) -> str:
-    moment = datetime.fromtimestamp(record.time_ns / 1e9, UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _file_name(service: str) -> str:

@@ -16,6 +16,10 @@ from common.zmq_links import ZmqOperatorLink
 
 HELP = {"help_option_names": ["-h", "--help"]}
 
+_timeout = click.option(
+    "--timeout", "timeout_s", metavar="SECONDS", default=5.0, help="How long to wait for the broker. [default: 5]"
+)
+
 
 def _link(flags: dict[str, Any]) -> ZmqOperatorLink:
     settings = settings_from(flags)
@@ -25,7 +29,7 @@ def _link(flags: dict[str, Any]) -> ZmqOperatorLink:
 @click.command(context_settings=HELP)
 @settings_options
 @click.option("--json", "as_json", is_flag=True, help="Print everything the broker knows as JSON.")
-@click.option("--timeout", "timeout_s", default=5.0, help="Seconds to wait for the broker. [default: 5]")
+@_timeout
 def status(as_json: bool, timeout_s: float, **flags: Any) -> None:
     """Show services, progress, units, the accounting and the bottleneck.
 
@@ -57,9 +61,9 @@ def _order(action: Action, names: tuple[str, ...], flags: dict[str, Any]) -> Non
 
 def _command(action: Action, text: str) -> click.Command:
     @click.command(action.value, context_settings=HELP, help=text)
-    @click.argument("names", nargs=-1)
+    @click.argument("names", metavar="[NAME]...", nargs=-1)
     @settings_options
-    @click.option("--timeout", "timeout_s", default=5.0, help="Seconds to wait for the broker. [default: 5]")
+    @_timeout
     def command(names: tuple[str, ...], **flags: Any) -> None:
         _order(action, names, flags)
 
@@ -70,11 +74,16 @@ pause = _command(
     Action.PAUSE,
     "Let actors NAME... (default: all) finish what they have and wait.\n\nExample:  rookery pause actor-0",
 )
-resume = _command(Action.RESUME, "Let paused actors go on.\n\nExample:  rookery resume actor-0")
+resume = _command(
+    Action.RESUME,
+    "Let paused actors NAME... (default: all) go on.\n\nExample:  rookery resume actor-0",
+)
 drain = _command(
-    Action.DRAIN, "Let actors finish what they have and exit.\n\nExample:  rookery drain actor-0 actor-1"
+    Action.DRAIN,
+    "Let actors NAME... (default: all) finish what they have and exit.\n\nExample:  rookery drain actor-0 actor-1",
 )
 reset = _command(
     Action.RESET,
-    "Let actors give their units back and restart their engine.\n\nExample:  rookery reset actor-0",
+    "Let actors NAME... (default: all) give their units back and restart their engine.\n\n"
+    "Example:  rookery reset actor-0",
 )

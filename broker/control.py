@@ -212,12 +212,12 @@ class Control:
         for other in filter(self._registry.present, self._others(hello)):
             where = f"on {other.hello.host} (pid {other.hello.pid})"
             if other.hello.role is not hello.role:
-                return f"the name {hello.name} is taken by the {other.hello.role} {where}"
+                return f"the name {hello.name} is taken by the {other.hello.role} {where}: give another --name"
             if other.hello.started_ns > hello.started_ns:  # word of a process that has died since
                 return f"{other.hello.name} was started later {where}; that one goes on"
         if hello.role is Role.LEARNER and hello.agent not in self._dispatcher.ledgers:
             known = ", ".join(self._dispatcher.ledgers)
-            return f"no agent is called {hello.agent!r}; this broker has: {known}"
+            return f"no agent is called {hello.agent!r}; this broker has: {known}: share one settings file"
         if hello.role in (Role.ACTOR, Role.LEARNER):
             others = differences(self._identity, hello.settings)
             if others:

@@ -14,7 +14,7 @@ _directory = click.option(
     "--keys", "directory", default="keys", envvar="ROOKERY_KEYS", metavar="DIR",
     callback=lambda _, __, path: KeyDirectory(Path(path)), help="Directory of the keys. [default: keys]",
 )  # fmt: skip
-_role = click.argument("role", type=click.Choice([role.value for role in Role]))
+_role = click.argument("role", type=click.Choice([role.value for role in Role]), metavar="ROLE")
 _names = click.argument("names", nargs=-1, required=True, metavar="NAME...")
 
 
@@ -46,9 +46,9 @@ def init(directory: KeyDirectory) -> None:
 @_names
 @_directory
 def add(role: str, names: tuple[str, ...], directory: KeyDirectory) -> None:
-    """Make key pairs and allow them: ROLE is actor, learner (NAME is the agent's), collector or operator.
+    """Make key pairs for NAME... and allow them: ROLE is actor, learner, collector or operator.
 
-    A running broker takes them in by itself.
+    A learner's NAME is its agent's. A running broker takes them in by itself.
 
     Example:  rookery keys add actor far-0 far-1
     """
@@ -88,7 +88,7 @@ def list_(directory: KeyDirectory) -> None:
 @_names
 @_directory
 def revoke(role: str, names: tuple[str, ...], directory: KeyDirectory) -> None:
-    """Allow keys no more: a running broker cuts their holders off within a second or two.
+    """Allow the keys of ROLE NAME... no more: a running broker cuts their holders off within a second or two.
 
     Example:  rookery keys revoke actor far-1
     """

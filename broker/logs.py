@@ -8,14 +8,17 @@ from typing import Any
 
 import click
 
-from broker.collector import Collector, to_line
+from broker.collector import Collector
 from common.errors import OperatorError
 from common.keys import KeyHolder
-from common.logs import Logging, spool_path
+from common.log_lines import line_of
+from common.log_text import text_of
+from common.logs import TRACE, Logging, spool_path
 from common.messages import LogRecord, Role
 from common.options import run, settings_from, settings_options
 from common.process import Process, begin
 from common.settings import Settings
+from common.verbosity import Verbosity, verbosity_options
 from common.zmq_links import ZmqCollectorLink
 
 REPORT_INTERVAL_S = 1.0
@@ -28,14 +31,15 @@ LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @settings_options
-@click.option("--name", default="logs", help="Name of this collector. [default: logs]")
+@click.option("--name", metavar="NAME", default="logs", help="Name of this collector. [default: logs]")
 @click.option(
-    "--console", default="warning", metavar="LEVEL", type=click.Choice([level.lower() for level in LEVELS]),
+    "--console", metavar="LEVEL", type=click.Choice([level.lower() for level in LEVELS]),
     help="Least severe level shown here. [default: warning]",
 )  # fmt: skip
+@verbosity_options
 @click.option("--supervised", is_flag=True, hidden=True)
-def logs(name: str, console: str, supervised: bool, **flags: Any) -> None:
-    """Collect every service's log records into DIR/logs/rookery.jsonl.
+def logs(name: str, console: str | None, supervised: bool, verbosity: Verbosity, **flags: Any) -> None:
+    """Collect every service's log records into DIR/logs/rookery.jsonl, and its spans into trace.jsonl beside it.
 
     Example:  rookery-logs --settings rookery.toml --log-files
     """
@@ -44,9 +48,9 @@ def logs(name: str, console: str, supervised: bool, **flags: Any) -> None:
     # A collector's own records go to its console only: it can't be sure to take them.
     with Logging(
         service=name, session=process.session, level=settings.log_level, ports=None,
-        spool=spool_path(settings.directory, name), console=not supervised,
+        spool=spool_path(settings.directory, name), console=not supervised, verbosity=verbosity,
     ):  # fmt: skip
-        collect(settings, process, None if supervised else console.upper())
+        collect(settings, process, None if supervised else (console or verbosity.level("warning")).upper())
 
 
 def collect(settings: Settings, process: Process, console: str | None) -> None:
@@ -138,9 +142,9 @@ def _say(line: str) -> None:
 
 
 def _show(record: LogRecord, level: str) -> None:
-    if LEVELS.index(record.level) >= LEVELS.index(level):
+    if record.logger != TRACE and LEVELS.index(record.level) >= LEVELS.index(level):
         with suppress(OSError):
-            click.echo(to_line(record), file=sys.stderr)
+            click.echo(text_of(line_of(record)), file=sys.stderr)
 
 
 def main() -> None:

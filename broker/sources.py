@@ -49,13 +49,14 @@ _GZIP, _BZIP2 = b"\x1f\x8b", b"BZh"
 _BZIP2_BLOCK, _BZIP2_END = b"1AY&SY", b"\x17rE8P\x90"
 _BOM = b"\xef\xbb\xbf"
 _TEXT = bytes(byte for byte in range(256) if byte >= 32 or byte in b"\t\n\v\f\r\x1a\x1b")
+_RIGHTS = "see to its rights, or name another"
 _DAMAGE = (EOFError, OSError, zlib.error, zstandard.ZstdError)
 _NOT_PGN = {
     b"PK\x03\x04": "a zip archive; unpack it first",
     b"7z\xbc\xaf\x27\x1c": "a 7-Zip archive; unpack it first",
     b"\xfd7zXZ\x00": "xz-compressed; decompress it first (.zst, .gz and .bz2 are read as they are)",
     b"Rar!": "a RAR archive; unpack it first",
-    b"SQLite format 3\x00": "an SQLite database",
+    b"SQLite format 3\x00": "an SQLite database; name PGN files",
     b"\xff\xfe": "UTF-16 text; convert it to UTF-8 first (iconv -f UTF-16 -t UTF-8)",
     b"\xfe\xff": "UTF-16 text; convert it to UTF-8 first (iconv -f UTF-16 -t UTF-8)",
 }
@@ -139,7 +140,7 @@ def check(source: str | Path) -> None:
     """Raise SourceError, one line that says what to do, unless `source` can be read and begins like PGN."""
     source = str(source)
     if _size_bytes(source) == 0:
-        raise SourceError(f"{source}: the file is empty")
+        raise SourceError(f"{source}: the file is empty; leave it out, or get it again")
     with _open(source) as file:
         for magic, what in _NOT_PGN.items():
             if file.peek(16).startswith(magic):
@@ -149,12 +150,16 @@ def check(source: str | Path) -> None:
         except _DAMAGE as error:
             raise SourceError(_damage(source, file, 0, error)) from error
     if not head.strip():
-        raise SourceError(f"{source}: there is no game in it, only {len(head):,} bytes of blank space")
+        raise SourceError(
+            f"{source}: there is no game in it, only {len(head):,} bytes of blank space; leave it out"
+        )
     if len(head.translate(None, _TEXT)) > len(head) // 1000:
-        raise SourceError(f"{source}: not PGN but a binary file")
+        raise SourceError(f"{source}: not PGN but a binary file; name PGN files, plain or .zst, .gz, .bz2")
     if next(split(_line_blocks(iter([head]))), None) is None:
         where = "it" if is_whole else f"its first {HEAD_BYTES // 1024} KiB"
-        raise SourceError(f"{source}: not PGN, or no game in it: there is no tag and no move in {where}")
+        raise SourceError(
+            f"{source}: not PGN, or no game in it: there is no tag and no move in {where}; leave it out"
+        )
 
 
 def fingerprint(source: str | Path) -> SourceFingerprint:
@@ -197,11 +202,13 @@ def keep_stdin(directory: Path, stream: BinaryIO | None = None) -> Path:
             return kept
         if size_bytes == 0:
             partial.unlink()
-            raise SourceError("standard input is empty: there is no game to read")
+            raise SourceError("standard input is empty: there is no game to read; pipe PGN into it, or name a file")
         partial.rename(kept)
         _sync_directory(directory)
     except OSError as error:
-        raise SourceError(f"{kept}: can't keep standard input: {error.strerror}") from error
+        raise SourceError(
+            f"{kept}: can't keep standard input: {error.strerror}; make room or rights there"
+        ) from error
     logger.info("standard input kept", extra={"path": str(kept), "size_bytes": size_bytes})
     return kept
 
@@ -214,7 +221,7 @@ def _size_bytes(source: str) -> int:
     except FileNotFoundError as error:
         raise SourceError(f"{source}: no such file{_near_names(path)}") from error
     except OSError as error:
-        raise SourceError(f"{source}: can't be read: {error.strerror}") from error
+        raise SourceError(f"{source}: can't be read: {error.strerror}; {_RIGHTS}") from error
     if stat.S_ISDIR(status.st_mode):
         raise SourceError(f"{source}: a directory; name the PGN files in it")
     if not stat.S_ISREG(status.st_mode):
@@ -229,14 +236,18 @@ def _near_names(path: Path) -> str:
         return f"; there is no folder {path.parent} either"
     near = difflib.get_close_matches(path.name, names, n=3, cutoff=0.6)
     near = near or [name for name in names if name.split(".")[0] == path.name.split(".")[0]][:3]
-    return f"; did you mean {' or '.join(str(path.parent / name) for name in near)}?" if near else ""
+    return (
+        f"; did you mean {' or '.join(str(path.parent / name) for name in near)}?"
+        if near
+        else "; check its name and place"
+    )
 
 
 def _open(source: str) -> BufferedReader:
     try:
         return Path(source).open("rb")
     except OSError as error:
-        raise SourceError(f"{source}: can't be read: {error.strerror}") from error
+        raise SourceError(f"{source}: can't be read: {error.strerror}; {_RIGHTS}") from error
 
 
 def _damage(source: str, file: BufferedReader, games_read: int, error: Exception) -> str:
@@ -244,7 +255,7 @@ def _damage(source: str, file: BufferedReader, games_read: int, error: Exception
     reason = " ".join(str(error).split())
     return (
         f"{source}: damaged or cut short near byte {file.tell():,} of {size_bytes:,}, "
-        f"after {games_read:,} games: {reason}"
+        f"after {games_read:,} games: {reason}; get it again"
     )
 
 

@@ -19,6 +19,22 @@
 Each command prints `str(error)` as its one line and exits with `exit_code`.
 """
 
+INTERRUPTED = 130
+"""Exit code of a command that Ctrl-C ended before it was done: 128 + SIGINT, as shells have it."""
+
+INTERNAL = 70
+"""Exit code of a command that met an error of our own: EX_SOFTWARE of sysexits.h."""
+
+EXIT_CODES = {
+    0: "done, or drained and saved",
+    1: "it failed, not by what was typed: the line says why; a check failed",
+    2: "usage, settings, games, engine, places: the line says what to do",
+    3: "training broke down (NaN); the last checkpoint is kept",
+    INTERNAL: "an error in Rookery itself: please report the line",
+    INTERRUPTED: "ended by Ctrl-C",
+}
+"""What each exit code of a command means; docs/operations.md has the same."""
+
 
 class RookeryError(Exception):
     """Root of all errors that Rookery raises on purpose."""

@@ -12,23 +12,31 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
+from socket import gethostname
 from typing import BinaryIO, TextIO
 
 import zmq
 
 from common import sockets, wire
-from common.errors import OperatorError
+from common.errors import MessageError, OperatorError
 from common.messages import LogRecord
 from common.ports import Ports
+from common.verbosity import Verbosity
 from common.whole_file import append_whole
 
 SPOOL_LIMIT_BYTES = 16 * 1024 * 1024
+TRACE_SHARE = 0.25
+"""Of the spool, at most, for spans and game samples, which would else crowd out the records."""
 QUEUE_RECORDS = 20_000
 MAX_TEXT_CHARACTERS = 65536
 MAX_FIELD_CHARACTERS = 8192
 MAX_FIELDS = 256
+FIELDS = "rookery_fields"
+"""Key of `extra` for a dictionary of fields, which may have names that a record of `logging` has itself."""
+TRACE = "trace"
+"""The logger of spans and game samples: shipped at any level or not at all, and never shown."""
 _LEVELS = (
     (logging.CRITICAL, "CRITICAL"), (logging.ERROR, "ERROR"), (logging.WARNING, "WARNING"),
     (logging.INFO, "INFO"),
@@ -36,7 +44,7 @@ _LEVELS = (
 """Levels on the wire, highest first; what lies between belongs to the one below."""
 _PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
 """The journal's priorities, highest first: syslog(3)'s."""
-_PLAIN = set(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+_PLAIN = set(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName", FIELDS}
 _LENGTH_BYTES = 4
 
 
@@ -82,14 +90,16 @@ Field = str | int | float | bool | None
 
 def fields_of(record: logging.LogRecord) -> dict[str, Field]:
     """Return what was given as `extra`."""
-    extra = ((key, value) for key, value in record.__dict__.items() if key not in _PLAIN)
+    named = ((key, value) for key, value in record.__dict__.items() if key not in _PLAIN)
+    extra = chain(named, record.__dict__.get(FIELDS, {}).items())
     return {_text(key, 256): _field(value) for key, value in islice(extra, MAX_FIELDS)}
 
 
-def message_of(record: logging.LogRecord, source: str, number: int) -> LogRecord:
+def message_of(record: logging.LogRecord, source: str, number: int, host: str = "") -> LogRecord:
     """Return a record as the message that carries it; what no message can carry is cut or spelled out."""
     return LogRecord(
         source=source,
+        host=host,
         number=number,
         time_ns=max(0, int(record.created * 1e9)),
         level=next((name for least, name in _LEVELS if record.levelno >= least), "DEBUG"),
@@ -116,30 +126,50 @@ def _text(text: str, limit: int = MAX_TEXT_CHARACTERS) -> str:
 
 
 class Spool:
-    """A bounded file of packed records that nobody has taken yet. Invariant: whole records only."""
+    """A bounded file of packed records that nobody has taken yet. Invariant: whole records only.
+
+    Spans and game samples have a share of it at most; records may have all of it.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self.empty = not path.exists()
         self.dropped = 0
+        self._trace_bytes: int | None = None
+        """Of spans and game samples in the file; None where an earlier process may have left some."""
 
     def extend(self, frames: Sequence[bytes]) -> None:
         """Keep records; those that the file has no room for, or that can't be written, are counted as dropped."""
         kept: list[bytes] = []
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            with self._path.open("ab", buffering=0) as file:
-                room = SPOOL_LIMIT_BYTES - file.tell()
-                for frame in frames:
-                    room -= _LENGTH_BYTES + len(frame)
-                    if room < 0:
-                        break
-                    kept.append(len(frame).to_bytes(_LENGTH_BYTES, "big") + frame)
+            with self._path.open("a+b", buffering=0) as file:
+                kept, trace_bytes = self._fitting(frames, file)
                 append_whole(file.fileno(), b"".join(kept))
+                self._trace_bytes = trace_bytes
                 self.empty = self.empty and not kept
         except OSError:
             kept.clear()
         self.dropped += len(frames) - len(kept)
+
+    def _fitting(self, frames: Sequence[bytes], file: BinaryIO) -> tuple[list[bytes], int]:
+        """Return the records that there is room for, as they are written, and the bytes of spans with them."""
+        room = SPOOL_LIMIT_BYTES - file.tell()
+        kept: list[bytes] = []
+        if self._trace_bytes is None:
+            file.seek(0)
+            self._trace_bytes = sum(_LENGTH_BYTES + len(frame) for frame in _read_frames(file) if _is_trace(frame))
+        trace_bytes = self._trace_bytes
+        for frame in frames:
+            size = _LENGTH_BYTES + len(frame)
+            traced = size if _is_trace(frame) else 0
+            if traced and trace_bytes + traced > TRACE_SHARE * SPOOL_LIMIT_BYTES:
+                continue
+            room, trace_bytes = room - size, trace_bytes + traced
+            if room < 0:
+                return kept, trace_bytes - traced
+            kept.append(len(frame).to_bytes(_LENGTH_BYTES, "big") + frame)
+        return kept, trace_bytes
 
     def take(self) -> list[bytes]:
         """Return all records and empty the file."""
@@ -148,9 +178,17 @@ class Spool:
             with self._path.open("rb") as file:
                 frames = list(_read_frames(file))
             self._path.unlink()
+            self._trace_bytes = 0
         except OSError:
             return []
         return frames
+
+
+def _is_trace(frame: bytes) -> bool:
+    try:
+        return bool(wire.decode(frame, LogRecord).logger == TRACE)
+    except MessageError:
+        return False  # an older release's
 
 
 def _read_frames(file: BinaryIO) -> list[bytes]:
@@ -165,11 +203,15 @@ def _read_frames(file: BinaryIO) -> list[bytes]:
 
 
 class ShippingHandler(logging.Handler):
-    """Numbers records and hands them to a thread that publishes them."""
+    """Numbers records and hands them to a thread that publishes them; spans whatever its level is."""
 
-    def __init__(self, ports: Ports, source: str, spool: Path) -> None:
+    def __init__(self, ports: Ports, source: str, spool: Path, level: str = "debug") -> None:
         super().__init__()
+        self.least = logging.getLevelName(level.upper())
+        """Least severe level shipped."""
+        self.addFilter(lambda record: record.name == TRACE or record.levelno >= self.least)
         self._source = source
+        self._host = _text(gethostname(), 255)
         self._number = 0
         self._queue: queue.Queue[bytes | None] = queue.Queue(QUEUE_RECORDS)
         self._spool = Spool(spool)
@@ -180,7 +222,7 @@ class ShippingHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Number a record and queue it; a full queue drops it, which shows as a gap."""
         try:
-            frame = wire.encode(message_of(record, self._source, self._number))
+            frame = wire.encode(message_of(record, self._source, self._number, self._host))
             self._number += 1
             self._queue.put_nowait(frame)
         except queue.Full:
@@ -267,31 +309,59 @@ class Logging:
         ports: Ports | None,
         spool: Path,
         console: bool = True,
+        verbosity: Verbosity = Verbosity.NORMAL,
+        trace: bool = False,
     ) -> None:
+        """`verbosity` is the console's alone; `trace` has spans shipped."""
         self._handlers: list[logging.Handler] = []
         self._service, self._session, self._level = service, session, level
-        self._ports, self._spool, self._console = ports, spool, console
-        self._level_before = logging.WARNING
+        self._ports, self._spool = ports, spool
+        self._verbosity = verbosity if console else None
+        self._trace = trace and ports is not None
+        self._levels_before: dict[logging.Logger, int] = {}
 
     def __enter__(self) -> "Logging":
-        root = logging.getLogger()
-        self._level_before = root.level
-        root.setLevel(self._level.upper())
-        if self._console:
-            console = logging.StreamHandler(sys.stderr)
-            console.setFormatter(console_formatter(sys.stderr, self._service))
-            self._handlers.append(console)
+        root, trace = logging.getLogger(), logging.getLogger(TRACE)
+        self._levels_before = {logger: logger.level for logger in (root, trace)}
+        trace.setLevel(logging.DEBUG if self._trace else logging.CRITICAL + 1)
+        if self._verbosity is not None:
+            self._handlers.append(_Console(self._service, self._verbosity))
         if self._ports is not None:
-            self._handlers.append(ShippingHandler(self._ports, f"{self._service}.{self._session}", self._spool))
+            source = f"{self._service}.{self._session}"
+            self._handlers.append(ShippingHandler(self._ports, source, self._spool, self._level))
         for handler in self._handlers:
             root.addHandler(handler)
+        set_level(self._level)
         return self
 
     def __exit__(self, *exception: object) -> None:
         for handler in reversed(self._handlers):
             logging.getLogger().removeHandler(handler)
             handler.close()
-        logging.getLogger().setLevel(self._level_before)
+        for logger, level in self._levels_before.items():
+            logger.setLevel(level)
+
+
+class _Console(logging.StreamHandler[TextIO]):
+    """Writes what is for people to standard error."""
+
+    def __init__(self, service: str, verbosity: Verbosity) -> None:
+        super().__init__(sys.stderr)
+        self.verbose = verbosity is Verbosity.VERBOSE
+        """Whether it shows everything, whatever is shipped."""
+        self.setFormatter(console_formatter(sys.stderr, service))
+        self.setLevel(logging.WARNING if verbosity is Verbosity.QUIET else logging.NOTSET)
+        self.addFilter(lambda record: record.name != TRACE)
+
+
+def set_level(level: str) -> None:
+    """Log from `level` on, which is a setting's: at once, but for consoles that are quiet or verbose."""
+    root = logging.getLogger()
+    for handler in root.handlers:
+        if isinstance(handler, ShippingHandler):
+            handler.least = logging.getLevelName(level.upper())
+    verbose = any(isinstance(handler, _Console) and handler.verbose for handler in root.handlers)
+    root.setLevel(logging.DEBUG if verbose else level.upper())
 
 
 def spool_path(directory: Path, service: str) -> Path:

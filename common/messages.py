@@ -10,13 +10,15 @@ version) and, for three kinds, one *body* frame of bytes that the broker forward
 `docs/protocol.md` shows each message by annotated example; a test holds the two together.
 """
 
-from enum import StrEnum
 from typing import Annotated
 
 import msgspec
 from msgspec import Meta
 
-PROTOCOL_VERSION = 2
+from common.roles import Action as Action
+from common.roles import Role as Role
+
+PROTOCOL_VERSION = 3
 """Peers whose envelopes carry another number are turned away with one clear line."""
 
 Count = Annotated[int, Meta(ge=0, le=2**53)]
@@ -39,28 +41,6 @@ MAX_AGENTS = 1024
 MAX_ACTORS = 4096
 MAX_GAMES = 4096
 """Games of one unit."""
-
-
-class Role(StrEnum):
-    """What a process that says hello is there for."""
-
-    ACTOR = "actor"
-    LEARNER = "learner"
-    COLLECTOR = "collector"
-    OPERATOR = "operator"
-
-
-class Action(StrEnum):
-    """What an operator can order actors to do."""
-
-    PAUSE = "pause"
-    """Finish the units in hand, take no more, stay connected."""
-    RESUME = "resume"
-    """Take units again."""
-    DRAIN = "drain"
-    """Finish the units in hand and exit."""
-    RESET = "reset"
-    """Give the units in hand back and start the engine anew."""
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind"):
@@ -107,10 +87,14 @@ class ActorReport(msgspec.Struct, frozen=True, kw_only=True):
     """Positions evaluated or looked up: the actor's progress."""
     engine_positions: Count = 0
     """Positions that the engine evaluated."""
+    engine_nodes: Count = 0
+    """Nodes that it searched, as its info lines say; where they say none, the limit for each position."""
     cached_games: Count = 0
     """Games whose evaluations came from the store."""
     games: Count = 0
     transitions: Count = 0
+    probes: Count = 0
+    """Probes made: moves that agents themselves would have chosen, with the engine's evaluation."""
     units: Count = 0
     """Units sent in whole."""
     rejected: Count = 0
@@ -124,6 +108,8 @@ class ActorReport(msgspec.Struct, frozen=True, kw_only=True):
     """Resident memory of the actor's own process."""
     engine_memory_bytes: Count = 0
     """Resident memory of its engine."""
+    cpu_s: Seconds = 0.0
+    """Processor time of the actor and its engine, user and system."""
     weights: Annotated[dict[Name, Count], Meta(max_length=MAX_AGENTS)] = {}
     """Version of the latest weights, by agent."""
     weights_age_s: Annotated[dict[Name, Seconds], Meta(max_length=MAX_AGENTS)] = {}
@@ -232,10 +218,20 @@ class LearnerReport(Message, frozen=True, kw_only=True, tag="learner-report"):
     """Mean absolute TD error of the last unit, taken before training on it."""
     move_match: Measure | None = None
     """Share of the last unit's moves that the prior ranks first, taken before training on it."""
+    match_top3: Measure | None = None
+    """Share of them that it ranks among the first three."""
+    probe_lag_mean: Measure | None = None
+    """By how many versions the weights behind the last unit's probes were older than the learner's, in the mean."""
+    validation_loss: Measure | None = None
+    """Loss on the games that are kept out of training, at the last checkpoint that it was taken at."""
+    validation_match_top1: Measure | None = None
+    """Share of the moves of those games that the prior ranks first."""
     samples_per_second: Measure = 0.0
     train_share: Share = 0.0
     """Share of the last interval spent in training; the rest was waiting for units."""
     memory_bytes: Count = 0
+    cpu_s: Seconds = 0.0
+    """Processor time of the process since its start, user and system."""
     finished: bool = False
     """True once every unit is trained and the last checkpoint and weights are written."""
 
@@ -338,6 +334,10 @@ class BatchHeader(Message, frozen=True, kw_only=True, tag="batch"):
     games: Count
     """Games of the unit that the batch accounts for: used, unselected or rejected."""
     actor: Name
+    host: Line = ""
+    """Where the actor runs."""
+    engine: Line = ""
+    """What its evaluations come from, with the limit of a search."""
 
 
 class Credit(Message, frozen=True, kw_only=True, tag="credit"):
@@ -394,6 +394,8 @@ class LogRecord(Message, frozen=True, kw_only=True, tag="log"):
 
     source: Name
     """The service's name and session."""
+    host: Line = ""
+    """Name of the host that the service runs on."""
     number: Count
     """Counts from 0 over the records of one source, given before the record is queued."""
     time_ns: Nanoseconds

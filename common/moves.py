@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from common.bitboards import bitboards_of
 from common.positions import OWN_KING_SIDE, OWN_QUEEN_SIDE, SQUARES, Positions
 from common.settings import Side
 
@@ -94,7 +95,7 @@ def pseudo_legal_mask(positions: Positions) -> npt.NDArray[np.bool_]:
     if len(boards) == 0:
         return mask
     table = _candidates()
-    own, other = _bitboard((boards > 0) & (boards <= _KING)), _bitboard(boards > _KING)
+    own, other = bitboards_of((boards > 0) & (boards <= _KING)), bitboards_of(boards > _KING)
     occupied = own | other
     rows, squares = np.nonzero((boards > 0) & (boards <= _KING))
     pieces = boards[rows, squares]
@@ -230,9 +231,3 @@ def _steps(square: int, steps: tuple[tuple[int, int], ...]) -> Iterator[int]:
 
 def _square_name(square: int) -> str:
     return "abcdefgh"[square % 8] + str(square // 8 + 1)
-
-
-def _bitboard(squares: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint64]:
-    """Return bool [n, 64] as one uint64 a row, square 0 the lowest bit."""
-    packed: npt.NDArray[np.uint64] = np.packbits(squares, axis=1, bitorder="little").view("<u8")[:, 0]
-    return packed

@@ -2,20 +2,27 @@
 
 import sys
 from collections.abc import Callable
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
 
 import click
 import msgspec
+from click.shell_completion import CompletionItem
 
-from common.errors import RookeryError
-from common.settings import Settings, help_of, resolve
+from common.errors import INTERNAL, INTERRUPTED, RookeryError
+from common.settings import Settings, choices_of, help_of, resolve
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 _NOT_OPTIONS = ("games", "agents")
 """Settings that are an argument or a table."""
+_METAVARS = {
+    "run": "DIR", "keys": "DIR", "evaluations": "FILE", "engine": "PROGRAM", "broker": "HOST", "bind": "ADDRESS",
+    "operator": "NAME", "network": "mlp|resnet|transformer|table",
+}  # fmt: skip
+"""What the settings that are text stand for, where that is not one of a few values."""
+_PLACES = {"DIR": "dir", "FILE": "file", "PROGRAM": "file"}
+"""Metavars that a shell completes with files or directories."""
 
 
 def settings_options(function: F) -> F:
@@ -32,13 +39,25 @@ def settings_options(function: F) -> F:
         if isinstance(field.default, bool):
             function = click.option(f"{flag}/--no-{flag[2:]}", default=None, help=shown)(function)
         else:
-            function = click.option(flag, metavar=_metavar(field.name), help=shown)(function)
+            metavar = metavar_of(field.name)
+            function = click.option(flag, metavar=metavar, shell_complete=_completer(metavar), help=shown)(function)
     return click.option(
         "--settings",
         "settings_file",
         type=click.Path(path_type=Path, dir_okay=False),
         help="TOML file with any of these settings (names with _ for -) and the [[agents]].",
     )(function)
+
+
+def to_option(formats: str) -> Callable[[F], F]:
+    """Give a command `--to FILE`, the table or the like that it makes; `formats` names the suffixes it may have."""
+    return click.option(
+        "--to",
+        metavar="FILE",
+        type=click.Path(path_type=Path, dir_okay=False),
+        required=True,
+        help=f"Where to: {formats}. An old file stays until the new one is whole.",
+    )
 
 
 def settings_from(flags: dict[str, Any], **others: Any) -> Settings:
@@ -55,13 +74,13 @@ def run(command: click.Command, program: str) -> None:
         error.show()
         sys.exit(error.exit_code)
     except click.ClickException as error:
-        click.echo(f"{program}: {' '.join(error.format_message().split())}", err=True)
+        click.echo(f"{program}: {' '.join(error.format_message().split())}{_advice(error)}", err=True)
         sys.exit(error.exit_code)
     except RookeryError as error:
         click.echo(f"{program}: {error}", err=True)
         sys.exit(error.exit_code)
     except click.Abort:  # Ctrl-C
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
     except BrokenPipeError:
         sys.exit(1)
     except Exception as error:
@@ -70,7 +89,7 @@ def run(command: click.Command, program: str) -> None:
             f"{program}: internal error: {type(error).__name__}: {error} (at {place}); please report it",
             err=True,
         )
-        sys.exit(70)
+        sys.exit(INTERNAL)
 
 
 def _place(error: BaseException) -> str:
@@ -82,9 +101,32 @@ def _place(error: BaseException) -> str:
     return f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"
 
 
-def _metavar(name: str) -> str:
+def _advice(error: click.ClickException) -> str:
+    """Return where to read how the command is used that was used wrongly."""
+    if not isinstance(error, click.UsageError) or error.ctx is None:
+        return ""
+    end = "" if error.format_message().endswith((".", "?", ")")) else "."
+    return f"{end} See `{error.ctx.command_path} --help`."
+
+
+def metavar_of(name: str) -> str:
+    """Return what stands for the value of the setting called `name` in helps."""
+    choices = choices_of(name)
+    if choices:
+        return "|".join(choices)
     hint = get_type_hints(Settings)[name]
     kinds = [kind for kind in (*get_args(hint), hint) if isinstance(kind, type) and kind is not type(None)]
-    if issubclass(kinds[0], StrEnum):
-        return "|".join(kinds[0])
-    return {int: "N", float: "X"}.get(kinds[0], "TEXT")
+    return {int: "N", float: "X"}.get(kinds[0]) or _METAVARS.get(name, "TEXT")
+
+
+def _completer(metavar: str) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]]:
+    """Return what completes a value for the TAB key: places and choices; of all else nobody knows."""
+
+    def complete(context: click.Context, parameter: click.Parameter, begun: str) -> list[CompletionItem]:
+        del context, parameter
+        if metavar in _PLACES:
+            return [CompletionItem(begun, type=_PLACES[metavar])]
+        values = metavar.split("|") if "|" in metavar else []
+        return [CompletionItem(value) for value in values if value.startswith(begun) and ":" not in value]
+
+    return complete

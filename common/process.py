@@ -15,6 +15,7 @@ from common.reload import Reload
 from common.security import reach
 from common.settings import Settings
 from common.signals import ReloadSignal, StopSignal
+from common.verbosity import Verbosity
 from common.words import NAME, NAME_RULE
 from common.zmq_links import new_session
 
@@ -53,7 +54,12 @@ class Process:
 
 @contextmanager
 def service(
-    settings: Settings, holder: KeyHolder, *, supervised: bool, reread: Callable[[], Settings]
+    settings: Settings,
+    holder: KeyHolder,
+    *,
+    supervised: bool,
+    reread: Callable[[], Settings],
+    verbosity: Verbosity = Verbosity.NORMAL,
 ) -> Iterator[Process]:
     """Set a service process up; on the way out, log what ended it and flush the logs.
 
@@ -68,6 +74,8 @@ def service(
         ports=process.ports,
         spool=spool_path(settings.directory, name),
         console=not supervised,
+        verbosity=verbosity,
+        trace=settings.trace,
     ):
         log.info("started", extra={"settings": settings, "supervised": supervised})
         try:

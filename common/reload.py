@@ -6,6 +6,7 @@ from collections.abc import Callable
 import msgspec
 
 from common.errors import RookeryError
+from common.logs import set_level
 from common.settings import Settings
 from common.signals import ReloadSignal
 
@@ -44,7 +45,7 @@ class Reload:
         except RookeryError as error:
             log.error("settings not read again: going on as before", extra={"reason": str(error)})
             return
-        logging.getLogger().setLevel(settings.log_level.upper())
+        set_level(settings.log_level)
         changed = {
             field.name
             for field in msgspec.structs.fields(Settings)
@@ -52,7 +53,7 @@ class Reload:
         }
         # Told whatever the level is: the operator has just asked.
         log.log(
-            max(logging.INFO, logging.getLogger().level),
+            max(logging.INFO, logging.getLevelName(settings.log_level.upper())),
             "settings read again",
             extra={
                 "log_level": settings.log_level,

@@ -8,7 +8,7 @@ import difflib
 import os
 import re
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
@@ -22,6 +22,17 @@ ENVIRONMENT_PREFIX = "ROOKERY_"
 _PATH_STEP = re.compile(r"\.(\w+)|\[(\d+)\]")
 """A step in msgspec's path to a value: a field or an index."""
 _UNKNOWN_FIELD = re.compile(r"unknown field `(.*)`")
+_MISSING_FIELD = re.compile(r"missing required field `(.*)`")
+_PATTERN_OF_CHOICES = re.compile(r"\^\(([^()]*)\)\\Z")
+"""A pattern that lists a few values."""
+_TYPE = re.compile(r"`([^`]*)`")
+_TYPES = {
+    "int": "a whole number", "int | null": "a whole number", "float": "a number", "bool": "true or false",
+    "str": "text", "str | null": "text", "array": "a list", "object": "a table",
+}  # fmt: skip
+"""What an operator calls msgspec's types."""
+NAME_OF_AGENT = "up to 63 of a-z, 0-9, _ and -, beginning with a letter or a digit"
+"""What an agent's name can be, in words."""
 
 
 class Side(StrEnum):
@@ -68,6 +79,15 @@ class EvaluationSource(StrEnum):
     AUTO = "auto"
 
 
+class Layer(StrEnum):
+    """What can set a setting; each wins over those before it."""
+
+    DEFAULT = "default"
+    FILE = "file"
+    ENVIRONMENT = "environment"
+    FLAG = "flag"
+
+
 class AgentSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One agent: its name, the side it plays, and which games it learns from."""
 
@@ -101,6 +121,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     probe_temperature: Annotated[
         float, Meta(ge=0.0, le=100.0, description="a probe's move is drawn from its policy^(1/T); 0 takes the best")
     ] = 1.0
+    probe_exploration: Annotated[
+        float, Meta(ge=0.0, le=1.0, description="share of probes whose move is any legal one, each as likely")
+    ] = 0.4
     reward: Annotated[Reward, Meta(description="shaped by expected score, or the outcome alone")] = Reward.SHAPED
     discount: Annotated[float, Meta(ge=0.0, le=1.0, description="discount factor gamma")] = 0.0
     network: Annotated[str, Meta(description="what is trained: mlp, resnet, transformer or table")] = "mlp"
@@ -162,6 +185,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         str, Meta(pattern=r"^(debug|info|warning|error)\Z", description="least severe level logged")
     ] = "info"
     log_files: Annotated[bool, Meta(description="also one plain log file per service")] = False
+    trace: Annotated[
+        bool, Meta(description="log what each process does when, and games, for timeline and board")
+    ] = True
+    tensorboard: Annotated[bool, Meta(description="also write each agent's metrics for TensorBoard")] = True
     sequential: Annotated[bool, Meta(description="one process, no sockets; same weights")] = False
 
     @property
@@ -189,6 +216,7 @@ IDENTITY = (
     "limit_games", "games_per_unit", "agents", "nodes", "evals", "reward", "discount", "network",
     "samples_per_transition", "learning_rate", "batch_size", "buffer_size", "publish_every", "seed",
     "cooldown", "sampling", "held_out", "probe_rate", "probe_temperature", "probe_share", "max_version_lag",
+    "probe_exploration",
 )  # fmt: skip
 
 
@@ -200,15 +228,39 @@ def resolve(file: Path | None, flags: Mapping[str, Any], environment: Mapping[st
     """
     values: dict[str, Any] = {}
     places: dict[str, str] = {}
-    layers = (
-        (_read_toml(file) if file is not None else {}, lambda name: f"{file}: {name}"),
-        (_read_environment(os.environ if environment is None else environment), _variable),
-        ({name: value for name, value in flags.items() if value is not None}, _flag),
-    )
-    for layer, place in layers:
+    for _, layer, place in _layers(file, flags, environment):
         values |= layer
         places |= {name: place(name) for name in layer}
-    return _convert(values, places)
+    return convert(values, places)
+
+
+class Origin(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the value of a setting comes from."""
+
+    layer: Layer = Layer.DEFAULT
+    place: str | None = None
+    """The file and key, the variable, or the flag; None for a default."""
+
+
+def origins(
+    file: Path | None, flags: Mapping[str, Any], environment: Mapping[str, str] | None = None
+) -> dict[str, Origin]:
+    """Return where `resolve`, given the same, has the value of each setting from."""
+    found = {name: Origin() for name in Settings.__struct_fields__}
+    for kind, layer, place in _layers(file, flags, environment):
+        found |= {name: Origin(layer=kind, place=place(name)) for name in layer}
+    return found
+
+
+def _layers(
+    file: Path | None, flags: Mapping[str, Any], environment: Mapping[str, str] | None
+) -> Iterator[tuple[Layer, Mapping[str, Any], Callable[[str], str]]]:
+    """Yield what each layer over the defaults sets, and how a setting is spelt there; later ones win."""
+    if file is not None:
+        yield Layer.FILE, _read_toml(file), lambda name: f"{file}: {name}"
+    variables = _read_environment(os.environ if environment is None else environment)
+    yield Layer.ENVIRONMENT, variables, _variable
+    yield Layer.FLAG, {name: value for name, value in flags.items() if value is not None}, _flag
 
 
 def to_toml(settings: Settings) -> str:
@@ -219,18 +271,18 @@ def to_toml(settings: Settings) -> str:
             continue
         value = getattr(settings, field.name)
         help_text = help_of(field.name)
-        key = f"{field.name} = {_toml_value(value)}" if value is not None else f"# {field.name} ="
+        key = f"{field.name} = {toml_value(value)}" if value is not None else f"# {field.name} ="
         lines.append(f"{key}  # {help_text}" if help_text else key)
     for agent in settings.agents:
-        lines += ["", "[[agents]]", f"name = {_toml_value(agent.name)}", f"side = {_toml_value(agent.side)}"]
+        lines += ["", "[[agents]]", f"name = {toml_value(agent.name)}", f"side = {toml_value(agent.side)}"]
         if agent.where is not None:
-            lines.append(f"where = {_toml_value(agent.where)}")
+            lines.append(f"where = {toml_value(agent.where)}")
     return "\n".join(lines) + "\n"
 
 
 def identity(settings: Settings) -> dict[str, str]:
     """Return the settings in IDENTITY, each as TOML text: what has to be the same everywhere in a run."""
-    return {name: _toml_value(msgspec.to_builtins(getattr(settings, name))) for name in IDENTITY}
+    return {name: toml_value(msgspec.to_builtins(getattr(settings, name))) for name in IDENTITY}
 
 
 def differences(theirs: Mapping[str, str], ours: Mapping[str, str]) -> list[str]:
@@ -244,26 +296,41 @@ def differences(theirs: Mapping[str, str], ours: Mapping[str, str]) -> list[str]
 
 def help_of(name: str) -> str:
     """Return the one-line help of the setting called `name`."""
-    hint = get_type_hints(Settings, include_extras=True)[name]
-    metas = [meta for meta in get_args(hint) if isinstance(meta, Meta)]
-    return next((meta.description for meta in metas if meta.description), "")
+    return next((meta.description for meta in _metas(name) if meta.description), "")
+
+
+def _metas(name: str) -> list[Meta]:
+    hint = get_type_hints(Settings, include_extras=True).get(name)
+    return [meta for meta in get_args(hint) if isinstance(meta, Meta)]
 
 
 def read_file(path: Path) -> Settings:
     """Return the settings in the TOML file at `path` alone, with defaults for the rest."""
     values = _read_toml(path)
-    return _convert(values, {name: f"{path}: {name}" for name in values})
+    return convert(values, {name: f"{path}: {name}" for name in values})
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SettingsError(f"{path}: can't read the settings: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path}: not valid TOML: {error}") from error
-    _refuse_unknown(values, str(path))
+    values = parse(path)
+    for line in unknown_settings(values, str(path)):
+        raise SettingsError(line)
     return values
+
+
+def parse(path: Path) -> dict[str, Any]:
+    """Return what the TOML file at `path` holds, of whatever names; raise SettingsError if it is none."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise SettingsError(f"{path}: no such file; `rookery config init {path}` writes one") from error
+    except OSError as error:
+        raise SettingsError(
+            f"{path}: can't read the settings: {error.strerror}; give a file that can be read"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{path}: not valid TOML: byte {error.start} is not UTF-8; save it as UTF-8") from error
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{path}: not valid TOML: {error}; mend it there") from error
 
 
 def _read_environment(environment: Mapping[str, str]) -> dict[str, Any]:
@@ -273,7 +340,8 @@ def _read_environment(environment: Mapping[str, str]) -> dict[str, Any]:
         for name in environment
         if name.startswith(ENVIRONMENT_PREFIX)
     }
-    _refuse_unknown(names, "environment", spell=_variable)
+    for line in unknown_settings(names, "environment", spell=_variable):
+        raise SettingsError(line)
     for name, variable in names.items():
         text = environment[variable]
         if name == "agents":
@@ -290,15 +358,19 @@ def _flag(name: str) -> str:
     return "GAMES" if name == "games" else "--" + name.replace("_", "-")
 
 
-def _refuse_unknown(values: Mapping[str, Any], where: str, spell: Callable[[str], str] = str) -> None:
+def unknown_settings(values: Mapping[str, Any], where: str, spell: Callable[[str], str] = str) -> Iterator[str]:
+    """Yield a line for each name in `values` that is no setting, with the nearest that is one."""
     for name in values:
         if name not in Settings.__struct_fields__:
-            hint = _nearest(name, Settings.__struct_fields__, spell)
-            raise SettingsError(f"{where}: unknown setting {spell(name)}{hint}")
+            hint = _nearest(name, Settings.__struct_fields__, spell) or "; `rookery config show` lists all settings"
+            yield f"{where}: unknown setting {spell(name)}{hint}"
 
 
-def _convert(values: Mapping[str, Any], places: Mapping[str, str]) -> Settings:
-    """Return the settings that `values` are; `places` tells where each was set."""
+def convert(values: Mapping[str, Any], places: Mapping[str, str]) -> Settings:
+    """Return the settings that `values` are; `places` tells where each was set.
+
+    Raises SettingsError with a line on the first that is wrong, or that contradicts another.
+    """
     try:
         settings = msgspec.convert(dict(values), Settings, strict=False)
     except msgspec.ValidationError as error:
@@ -306,15 +378,22 @@ def _convert(values: Mapping[str, Any], places: Mapping[str, str]) -> Settings:
     for name in settings.__struct_fields__:
         _refuse_broken_text(getattr(settings, name), places.get(name, name))
     if settings.probe_rate > 0 and settings.evals is EvaluationSource.PGN:
-        raise SettingsError(f"{places['probe_rate']}: probes need an engine, and evals is pgn")
+        raise SettingsError(
+            f"{places['probe_rate']}: probes need an engine, and evals is pgn; set one of them otherwise"
+        )
     if settings.probe_rate > 0 and settings.network == "table":
-        raise SettingsError(f"{places['probe_rate']}: probes need a network that plays, and network is table")
+        raise SettingsError(
+            f"{places['probe_rate']}: probes need a network that plays, and network is table; "
+            "set one of them otherwise"
+        )
     names = [agent.name for agent in settings.agents]
     if not names:
-        raise SettingsError(f"{places['agents']}: at least one agent is needed")
+        raise SettingsError(
+            f"{places['agents']}: at least one agent is needed; leave agents out for one of each colour"
+        )
     if len(set(names)) != len(names):
         twice = sorted({name for name in names if names.count(name) > 1})
-        raise SettingsError(f"{places['agents']}: two agents are called the same: {', '.join(twice)}")
+        raise SettingsError(f"{places['agents']}: two agents are called the same: {', '.join(twice)}; rename one")
     return settings
 
 
@@ -337,15 +416,35 @@ def _explain(message: str, values: Mapping[str, Any], places: Mapping[str, str])
     unknown = _UNKNOWN_FIELD.search(what)
     if unknown:
         return f"{place}: unknown setting {unknown[1]}{_nearest(unknown[1], AgentSettings.__struct_fields__)}"
+    missing = _MISSING_FIELD.search(what)
+    if missing:
+        return f"{place}: {missing[1]} is missing; an agent has a name and a side"
     value: Any = values
     for step in steps:
         value = value[step]
-    return f"{place}: {what}, got {value!r}{_choices(steps[-1])}"
+    rule = _rule(str(steps[-1]))
+    return f"{place}: got {value!r}; it is {rule}" if rule else f"{place}: {_plain(what)}, got {value!r}"
 
 
-def _choices(name: str | int) -> str:
-    hint = {**get_type_hints(AgentSettings), **get_type_hints(Settings)}.get(str(name))
-    return f"; it is one of {', '.join(hint)}" if isinstance(hint, type) and issubclass(hint, StrEnum) else ""
+def _plain(what: str) -> str:
+    """Return msgspec's words with what an operator calls the types."""
+    return _TYPE.sub(lambda match: _TYPES.get(match[1], match[0]), what)
+
+
+def _rule(name: str) -> str:
+    """Return what the setting called `name` can be, where that is one of a few values, or an agent's name."""
+    choices = choices_of(name)
+    return f"one of {', '.join(choices)}" if choices else NAME_OF_AGENT if name == "name" else ""
+
+
+def choices_of(name: str) -> tuple[str, ...]:
+    """Return the values that the setting called `name`, of a run or an agent, can have, where they are few."""
+    hint = {**get_type_hints(AgentSettings), **get_type_hints(Settings)}.get(name)
+    if isinstance(hint, type) and issubclass(hint, StrEnum):
+        return tuple(hint)
+    patterns = [meta.pattern for meta in _metas(name) if meta.pattern]
+    listed = _PATTERN_OF_CHOICES.fullmatch(patterns[0]) if patterns else None
+    return tuple(listed[1].replace(r"\d+", "N").split("|")) if listed else ()
 
 
 def _nearest(name: str, known: Sequence[str], spell: Callable[[str], str] = str) -> str:
@@ -354,15 +453,16 @@ def _nearest(name: str, known: Sequence[str], spell: Callable[[str], str] = str)
     return f"; did you mean {spell(near[0])}?" if near else ""
 
 
-def _toml_value(value: Any) -> str:
+def toml_value(value: Any) -> str:
+    """Return `value` as TOML writes it."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float) and not isinstance(value, StrEnum):
         return repr(value)
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(_toml_value(item) for item in value) + "]"
+        return "[" + ", ".join(toml_value(item) for item in value) + "]"
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{key} = {_toml_value(item)}" for key, item in value.items()) + "}"
+        return "{" + ", ".join(f"{key} = {toml_value(item)}" for key, item in value.items()) + "}"
     if value is None:
         return "not set"
     # JSON's string escapes are TOML's, but for DEL.

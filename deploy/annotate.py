@@ -23,7 +23,7 @@ from broker.sources import STDIN, check, keep_stdin
 from broker.units import UnitReader
 from common.errors import SettingsError, SourceError
 from common.messages import RawGame
-from common.options import settings_from
+from common.options import settings_from, to_option
 from common.progress_line import ProgressLine
 from common.quantities import duration, size
 from common.rejections import Rejection
@@ -47,14 +47,8 @@ def _setting(name: str, metavar: str, default: str) -> Callable[[F], F]:
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("games", nargs=-1)
-@click.option(
-    "--to",
-    metavar="FILE",
-    type=click.Path(path_type=Path, dir_okay=False),
-    required=True,
-    help="Where to: .parquet, .csv or .jsonl. An old file stays until the new one is whole.",
-)
+@click.argument("games", nargs=-1, type=click.Path())
+@to_option(".parquet, .csv or .jsonl")
 @click.option(
     "--settings",
     "settings_file",

@@ -80,7 +80,9 @@ def port_is_free(host: str, port: int) -> bool:
             probe.bind((host, port))
         except OSError as error:
             if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
-                raise OperatorError(f"--bind {host}: not an address of this host") from error
+                raise OperatorError(
+                    f"--bind {host}: not an address of this host; give one of its own, or 0.0.0.0 for all"
+                ) from error
             if error.errno == errno.EACCES:
                 raise OperatorError(
                     f"port {port}: not allowed to listen there; choose a --base-port over 1023"

@@ -7,6 +7,7 @@ from typing import Any
 import click
 import msgspec
 
+from common.colour import coloured
 from common.errors import RookeryError
 from common.options import settings_from, settings_options
 from common.settings import Settings
@@ -43,7 +44,7 @@ def doctor(as_json: bool, **flags: Any) -> None:
     for finding in found:
         told.append(finding)
         if not as_json:
-            click.echo(_line(finding))
+            click.echo(_line(finding), color=coloured(sys.stdout))
     verdicts = [finding.verdict for finding in told]
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode({"ok": Verdict.FAIL not in verdicts, "checks": told})))

@@ -16,12 +16,16 @@ DISK_LOW_BYTES = 5_000_000_000
 # Measured in a run over 3,000 real games with two agents: resident memory of the processes, and bytes on disk.
 ACTOR_BYTES = 210_000_000
 """An actor and its engine."""
+PROBING_BYTES = 300_000_000
+"""What an actor that probes takes more: PyTorch, and the networks of two agents."""
 LEARNER_BYTES = 420_000_000
 """A learner that trains an mlp on the CPU, replay buffer aside."""
 REST_BYTES = 350_000_000
 """Broker, log collector and `rookery up`."""
 BUFFERED_BYTES = 130
 """A transition in the replay buffer, its share of the counters of positions included."""
+PROBE_BYTES = 470
+"""A probe in the probe buffer, with as much room again, which its window moves through."""
 STORED_GAME_BYTES = 330
 """A game in one agent's store: some 40 transitions of 8 bytes."""
 EVALUATED_GAME_BYTES = 190
@@ -70,11 +74,12 @@ def _cgroup(name: str) -> str:
 
 def _memory(settings: Settings, available_bytes: int) -> Finding:
     learners = len(settings.agents)
-    buffers = learners * settings.buffer_size * BUFFERED_BYTES
-    needed = settings.actors * ACTOR_BYTES + learners * LEARNER_BYTES + buffers + REST_BYTES
+    buffers = learners * int(settings.buffer_size * (BUFFERED_BYTES + settings.probe_rate * PROBE_BYTES))
+    actor = ACTOR_BYTES + (PROBING_BYTES if settings.probe_rate > 0 else 0)
+    needed = settings.actors * actor + learners * LEARNER_BYTES + buffers + REST_BYTES
     text = (
         f"{size(available_bytes)} available; {settings.actors} actors, {learners} learners and the broker "
-        f"on one host take about {size(needed)}, {size(buffers)} of it replay buffers"
+        f"on one host take about {size(needed)}, {size(buffers)} of it the learners' buffers"
     )
     facts: Facts = {"available_bytes": available_bytes, "needed_bytes": needed}
     if needed > available_bytes:

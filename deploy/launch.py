@@ -2,15 +2,17 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from common.errors import BrokerUnreachable
 from common.messages import Status
 from common.security import reach_as_operator
 from common.settings import Settings
 from common.zmq_links import ZmqOperatorLink
+from deploy import dashboard
 from deploy.progress import Progress
 from deploy.run_directory import RunDirectory
+from deploy.starts import Reported
 from deploy.supervisor import Supervised, Supervisor
 
 log = logging.getLogger(__name__)
@@ -28,7 +30,7 @@ class LocalFleet:
     """Broker, collector, one learner per agent and N actors as processes of their own.
 
     Shutdown order: actors, so that nothing new is made; learners, which save; the collector, which takes the
-    last records; the broker, which carried them.
+    last records; the dashboard, where there is one; the broker, which carried them.
     """
 
     def __init__(
@@ -37,11 +39,19 @@ class LocalFleet:
         directory: RunDirectory,
         progress: Progress,
         supervisor: Supervisor | None = None,
+        *,
+        arguments: Sequence[str] = (),
+        dashboard_port: int | None = None,
     ) -> None:
+        """`arguments` are given to every service; `dashboard_port` is where the page is served, None for none."""
+        self._dashboard_port = dashboard_port
+        self._dashboard_told = False
         self._settings, self._directory, self._progress = settings, directory, progress
+        self._arguments = arguments
         self.supervisor = supervisor or Supervisor()
         self.last: Status | None = None
         """The broker's last word."""
+        self._reported = Reported()
         self._asked_s = 0.0
 
     def run(self, stopping: Callable[[], bool], aborting: Callable[[], bool]) -> bool:
@@ -56,6 +66,21 @@ class LocalFleet:
             link.close()
         return finished
 
+    @property
+    def engine_nodes(self) -> int:
+        """Nodes that engines have searched, as far as the broker was told."""
+        return self._reported.engine_nodes(ours={service.name for service in self.supervisor.services})
+
+    @property
+    def cpu_s(self) -> dict[str, float]:
+        """Processor seconds by role: of our services that have ended, and of those elsewhere as they last said."""
+        ours = self.supervisor.services
+        took = self._reported.cpu_s(ours={service.name for service in ours})
+        for service in ours:
+            role = service.name.partition("-")[0]
+            took[role] = took.get(role, 0.0) + service.cpu_s
+        return took
+
     def _start(self) -> None:
         self._add("broker", "broker")
         self._add("logs", "broker.logs")
@@ -63,13 +88,22 @@ class LocalFleet:
             self._add(f"learner-{agent.name}", "learner", "--agent", agent.name)
         for number in range(self._settings.actors):
             self._add(f"actor-{number}", "actor", "--name", f"actor-{number}")
+        if self._dashboard_port is not None:
+            directory = self._directory
+            self.supervisor.add(dashboard.supervised(directory.path, directory.settings_file, self._dashboard_port))
 
     def _add(self, name: str, module: str, *arguments: str) -> None:
         self.supervisor.add(
             Supervised(
                 name=name,
                 module=module,
-                arguments=("--settings", str(self._directory.settings_file), *arguments, "--supervised"),
+                arguments=(
+                    "--settings",
+                    str(self._directory.settings_file),
+                    *arguments,
+                    *self._arguments,
+                    "--supervised",
+                ),
                 stderr=self._directory.path / "logs" / f"{name}.stderr",
                 may_end=module == "actor",
             )
@@ -80,6 +114,7 @@ class LocalFleet:
         while not stopping():
             for service in self.supervisor.check():
                 self._progress.note(f"{service.name} was started again after {service.last_death}")
+            self._tell_of_dashboard()
             if all(actor.done for actor in actors):
                 self._progress.note("every actor was drained, so nothing more comes: stopping")
                 return False
@@ -87,6 +122,13 @@ class LocalFleet:
                 return True
         self._progress.note("stopping: finishing what is begun and saving; once more to abort")
         return False
+
+    def _tell_of_dashboard(self) -> None:
+        """Say once that the dashboard has ended for good."""
+        ended = [service for service in self.supervisor.services if service.optional and service.done]
+        if ended and not self._dashboard_told:
+            self._dashboard_told = True
+            self._progress.note(f"the run goes on without its {ended[0].name}, which ended: see {ended[0].stderr}")
 
     @property
     def _finished(self) -> bool:
@@ -112,6 +154,7 @@ class LocalFleet:
             self.last = link.status(STATUS_INTERVAL_S)
         except BrokerUnreachable:
             return False
+        self._reported.note(self.last)
         return True
 
     def _ask_for_last_word(self, link: ZmqOperatorLink, aborting: Callable[[], bool]) -> None:
@@ -132,4 +175,5 @@ class LocalFleet:
         stop(lambda name: name.startswith("learner-"), DRAIN_S, aborting)
         self._ask_for_last_word(link, aborting)
         stop(lambda name: name == "logs", DRAIN_S, aborting)
+        stop(lambda name: name == dashboard.NAME, DRAIN_S, aborting)
         stop(lambda name: name == "broker", DRAIN_S, aborting)

@@ -2,6 +2,7 @@
 
 import time
 from collections import deque
+from collections.abc import Callable
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -10,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from common.messages import Status
+from watch.forecast import fraction_trained
 
 PLAIN_INTERVAL_S = 5.0
 RATE_WINDOW_S = 30.0
@@ -18,8 +20,9 @@ RATE_WINDOW_S = 30.0
 class Progress:
     """Shows status after status. A context manager; `note` prints a line that stays."""
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    def __init__(self, console: Console, on_show: Callable[[], None] = lambda: None) -> None:
+        """`on_show` is called before each status that is shown."""
+        self._console, self._on_show = console, on_show
         self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
         self._history: deque[tuple[float, int, float]] = deque()
         """(clock, transitions stored, fraction trained) of the last half minute."""
@@ -32,6 +35,7 @@ class Progress:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        self._on_show()
         if self._live is not None:
             self._live.stop()
 
@@ -41,6 +45,7 @@ class Progress:
 
     def show(self, status: Status, restarts: int) -> None:
         """Show how things stand now."""
+        self._on_show()
         now_s = time.monotonic()
         self._restarts = restarts
         self._history.append((now_s, sum(agent.stored for agent in status.agents), fraction_trained(status)))
@@ -99,17 +104,6 @@ class Progress:
             f", {self._restarts} restarts" if self._restarts else ""
         )
         return Group(bar, table, Text(facts), Text(status.bottleneck, style="cyan"))
-
-
-def fraction_trained(status: Status) -> float:
-    """Return the share of all units that every agent is trained on; the total is estimated until it is known."""
-    slowest = min(status.agents, key=lambda agent: agent.units_trained)
-    if status.units_total is not None:
-        return slowest.units_trained / status.units_total if status.units_total else 1.0
-    if not slowest.units_stored or not status.games_cut:
-        return 0.0
-    games_trained = slowest.totals.games_read * slowest.units_trained / slowest.units_stored
-    return status.fraction_read * games_trained / status.games_cut
 
 
 def _total(status: Status) -> str:

@@ -2,7 +2,7 @@
 
 import platform
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -13,6 +13,8 @@ from broker.sources import SourceFingerprint
 from common.messages import AgentStatus, Interval, StoreTotals
 from common.quantities import counted
 from common.settings import AgentSettings, Settings
+from deploy.machine import Machine
+from deploy.starts import Cost, Start, cost_of
 from learner.checkpoints import CheckpointDirectory
 from learner.directory import AgentDirectory
 from learner.metrics import read_metrics
@@ -62,6 +64,14 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     sources: list[SourceFingerprint]
     versions: dict[str, str]
     agents: list[AgentReport]
+    machine: Machine | None = None
+    """What the last start ran on, here as below None where an older Rookery wrote the report."""
+    commit: str | None = None
+    """Git commit of the software of the last start, if it is a checkout."""
+    starts: list[Start] = []
+    """All starts, the first one first."""
+    cost: Cost | None = None
+    """What they cost together."""
 
     @property
     def closed(self) -> bool:
@@ -78,6 +88,7 @@ def make_report(
     units_total: int | None,
     restarts: int,
     statuses: Mapping[str, AgentStatus],
+    starts: Sequence[Start] = (),
 ) -> Report:
     """Return the report of a run from what is on disk; `statuses` are the broker's last words, by agent."""
     in_all = games_total, units_total
@@ -101,6 +112,10 @@ def make_report(
             "machine": platform.machine(),
         },
         agents=agents,
+        machine=starts[-1].machine if starts else None,
+        commit=starts[-1].commit if starts else None,
+        starts=list(starts),
+        cost=cost_of(starts),
     )
 
 

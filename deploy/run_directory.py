@@ -9,6 +9,8 @@ import msgspec
 
 from broker.sources import SourceFingerprint
 from common.errors import RunDirectoryError
+from common.files import write_whole
+from common.run_files import SETTINGS_FILE
 from common.settings import Settings, differences, identity, to_toml
 
 
@@ -23,7 +25,8 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
 class RunDirectory:
     """The directory of a run, locked while it is entered: one `rookery up` at a time.
 
-    Holds settings.toml, origin.json, report.json, rejected.jsonl, evaluations.db, logs/ and agents/NAME/.
+    Holds settings.toml, origin.json, starts.jsonl, report.json, rejected.jsonl, evaluations.db, logs/ and
+    agents/NAME/.
     """
 
     def __init__(self, path: Path) -> None:
@@ -33,7 +36,7 @@ class RunDirectory:
     @property
     def settings_file(self) -> Path:
         """The settings that the services of this run read."""
-        return self.path / "settings.toml"
+        return self.path / SETTINGS_FILE
 
     @property
     def origin_file(self) -> Path:
@@ -44,6 +47,11 @@ class RunDirectory:
     def report_file(self) -> Path:
         """The report of the last start."""
         return self.path / "report.json"
+
+    @property
+    def starts_file(self) -> Path:
+        """When the run was started, and what each start came to."""
+        return self.path / "starts.jsonl"
 
     @property
     def rejected_file(self) -> Path:
@@ -89,8 +97,8 @@ class RunDirectory:
         """Write down settings and sources, which `check` has found to be right."""
         origin = Origin(settings=identity(settings), sources=list(sources))
         try:
-            _write(self.origin_file, msgspec.json.format(msgspec.json.encode(origin)) + b"\n")
-            _write(self.settings_file, to_toml(settings).encode())
+            write_whole(self.origin_file, msgspec.json.format(msgspec.json.encode(origin)) + b"\n")
+            write_whole(self.settings_file, to_toml(settings).encode())
         except OSError as error:
             raise RunDirectoryError(f"{self.path}: can't write there: {error.strerror}") from error
 
@@ -104,12 +112,3 @@ def _other_games(kept: Sequence[SourceFingerprint], given: Sequence[SourceFinger
         for number, (old, new) in enumerate(zip(kept, given, strict=True), start=1)
         if (old.size_bytes, old.sha256) != (new.size_bytes, new.sha256)
     ]
-
-
-def _write(path: Path, content: bytes) -> None:
-    temporary = path.with_name(path.name + ".new")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)

@@ -4,6 +4,7 @@ The reference that every distributed run must equal bit by bit, and the simplest
 """
 
 import logging
+import socket
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing
@@ -17,9 +18,11 @@ from common.intervals import IntervalSet
 from common.settings import AgentSettings, Settings
 from common.words import Unit
 from learner.directory import AgentDirectory
+from learner.origins import Origin
 from learner.session import TrainingSession
-from learner.store import ExperienceStore, UnitRecord
+from learner.store import ExperienceStore
 from learner.trainer import Publication
+from learner.unit_record import UnitRecord
 
 log = logging.getLogger(__name__)
 
@@ -50,9 +53,10 @@ class AgentRun:
             else:
                 raise
 
-    def put(self, batch: Batch) -> None:
-        """Store a batch, synced to disk."""
-        self.store.put_many([UnitRecord.of(batch, encode(batch))])
+    def put(self, batch: Batch, engine: str = "") -> None:
+        """Store a batch, synced to disk; `engine` is what its evaluations came from."""
+        origin = Origin(actor="sequential", host=socket.gethostname(), engine=engine)
+        self.store.put_many([UnitRecord.of(batch, encode(batch), origin)])
         self.stored.add(batch.unit)
 
     def mend(self) -> None:
@@ -73,7 +77,10 @@ class AgentRun:
 
     def close(self) -> None:
         """Close the store. Saves nothing: where training broke down, the last checkpoint is the good one."""
-        self.store.close()
+        try:
+            self.session.settle()
+        finally:
+            self.store.close()
 
     def _renew_as_before(self) -> None:
         if self._desk is None or not (self.session.trained_units and self._directory.weights.exists()):
@@ -107,6 +114,8 @@ class SequentialRun:
         self._mended_at: list[int] | None = None
         """Units trained by each agent when a store was last found damaged."""
         self._told_s = time.monotonic()
+        self.engine_nodes = 0
+        """Nodes that the engine has searched, once the run has ended."""
 
     @property
     def units_total(self) -> int | None:
@@ -126,6 +135,7 @@ class SequentialRun:
                 stack.enter_context(closing(AgentRun(self._settings, agent, desk)))
                 for agent in self._settings.agents
             ]
+            stack.callback(self._note_nodes, desk)
             finished = None
             while finished is None:
                 try:
@@ -137,12 +147,15 @@ class SequentialRun:
                 agent.session.save()
         return finished
 
+    def _note_nodes(self, desk: Desk) -> None:
+        self.engine_nodes = desk.stats().engine_nodes
+
     def _work(self, desk: Desk, agents: list[AgentRun]) -> bool:
         while not self._stopping():
             self._begin(desk, agents)
             for finished in desk.poll(POLL_S) if desk.units else ():
                 for batch in finished.batches:
-                    next(agent for agent in agents if agent.agent.name == batch.agent).put(batch)
+                    next(agent for agent in agents if agent.agent.name == batch.agent).put(batch, finished.engine)
             trained = [agent.train_one() for agent in agents]
             self._progress(agents)
             if not any(trained) and not desk.units and self._next == self.units_total:

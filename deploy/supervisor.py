@@ -4,6 +4,7 @@ import logging
 import os
 import random
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -11,13 +12,15 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 import psutil
 
 from common.errors import OperatorError, RookeryError, RunDirectoryError, TrainingError
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 FIRST_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 10.0
@@ -33,6 +36,34 @@ class ServiceGaveUp(RookeryError):
     """A service died quickly again and again."""
 
 
+class Child(subprocess.Popen[bytes]):
+    """A process that knows, once it has been seen to end, what it took: it and all that it has waited for.
+
+    The system says what all children together took, and they end one by one: so nobody else may wait for one
+    meanwhile, in another thread.
+    """
+
+    cpu_s: float = 0.0
+    """Processor seconds; 0 while it runs."""
+
+    def poll(self) -> int | None:
+        """Return the exit code, None while it runs."""
+        return self._seen(super().poll)
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the end, and return the exit code; raises TimeoutExpired."""
+        return self._seen(lambda: super(Child, self).wait(timeout))
+
+    def _seen(self, look: Callable[[], T]) -> T:
+        if self.returncode is not None:
+            return look()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        found = look()
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        self.cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        return found
+
+
 @dataclass(slots=True)
 class Supervised:
     """One service: how to start it, and how it fares."""
@@ -44,7 +75,9 @@ class Supervised:
     """Everything that it prints is appended here."""
     may_end: bool = False
     """Whether it stays down when it has ended with exit code 0: an actor that was drained."""
-    process: subprocess.Popen[bytes] | None = None
+    optional: bool = False
+    """Whether the others go on without it when starting it again is no use: a dashboard."""
+    process: Child | None = None
     started_s: float = 0.0
     printed_before: int = 0
     """Size of `stderr` when the process was started."""
@@ -56,6 +89,13 @@ class Supervised:
     """How the process before this one ended."""
     done: bool = False
     """True once it has ended for good."""
+    buried_cpu_s: float = 0.0
+    """Processor seconds of the processes before this one."""
+
+    @property
+    def cpu_s(self) -> float:
+        """Processor seconds of its processes that have ended, with all that they have waited for."""
+        return self.buried_cpu_s + (self.process.cpu_s if self.process is not None else 0.0)
 
 
 class Supervisor:
@@ -135,7 +175,7 @@ class Supervisor:
         tether = (sys.executable, "-P", "-m", "deploy.tether", str(os.getpid()))
         with _opened(service.stderr) as stderr:
             service.printed_before = stderr.tell()
-            service.process = subprocess.Popen(
+            service.process = Child(
                 [*tether, service.module, *service.arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=stderr,
@@ -146,10 +186,14 @@ class Supervisor:
         service.started_s = self._clock()
 
     def _bury(self, service: Supervised, code: int) -> None:
+        service.buried_cpu_s = service.cpu_s
         service.process = None
         service.last_death = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         log.warning("service ended", extra={"service": service.name, "why": service.last_death})
         if code == 0 and service.may_end:
+            service.done = True
+            return
+        if service.optional and (code in FINAL or service.quick_deaths + 1 >= self._quick_deaths_max):
             service.done = True
             return
         if code in FINAL:

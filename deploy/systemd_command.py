@@ -21,7 +21,7 @@ UNITS = Path("/etc/systemd/system")
     "--settings", "settings_file", type=click.Path(path_type=Path),
     help=f"The settings file. [default: {STANDARD.settings}]",
 )  # fmt: skip
-@click.option("--user", help=f"Whom the service runs as. [default: {STANDARD.user}]")
+@click.option("--user", metavar="NAME", help=f"Whom the service runs as. [default: {STANDARD.user}]")
 @click.option(
     "--directory", type=click.Path(path_type=Path), default=STANDARD.directory,
     help=f"The run directory. [default: {STANDARD.directory}]",

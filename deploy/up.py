@@ -20,11 +20,15 @@ from common.errors import RunDirectoryError, SourceError
 from common.messages import AgentStatus
 from common.options import settings_from, settings_options
 from common.settings import Settings
+from common.verbosity import Verbosity, verbosity_options
 from deploy.checks import check_device, check_engine, check_keys, check_ports, reachable_at
+from deploy.dashboard import address, dashboard_options, port_of
+from deploy.echo import echoed
 from deploy.launch import LocalFleet
 from deploy.progress import Progress
 from deploy.report import make_report, read_report, summary, write_rejected, write_report
 from deploy.run_directory import RunDirectory
+from deploy.starts import Recorder, read_starts, recorded
 from learner.registry import check_network
 
 INTERRUPTED = 130
@@ -67,9 +71,13 @@ class Outcome:
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.argument("games", nargs=-1)
+@click.argument("games", nargs=-1, type=click.Path())
 @settings_options
-def up(games: tuple[str, ...], **flags: Any) -> None:
+@verbosity_options
+@dashboard_options
+def up(
+    games: tuple[str, ...], verbosity: Verbosity, dashboard: bool, dashboard_port: int | None, **flags: Any
+) -> None:
     """Train agents on GAMES... (.pgn, .pgn.zst, .pgn.gz, .pgn.bz2, or - for standard input).
 
     Starts a broker, a log collector, a learner per agent and the actors, shows progress, and ends when every
@@ -79,20 +87,25 @@ def up(games: tuple[str, ...], **flags: Any) -> None:
     """
     logging.getLogger().addHandler(logging.NullHandler())  # services log; this command talks
     console = Console(highlight=False)
+    shown = Console(quiet=True) if verbosity is Verbosity.QUIET else console
     with RunDirectory(settings_from(flags).directory) as directory:
         settings, sources = _prepare(directory, games, flags)
         done = read_report(directory.report_file)
         if done is not None and done.finished and done.sources == sources:
             console.print(f"all done already: {summary(done, directory.path)}", soft_wrap=True)
             return
+        page = port_of(settings, dashboard, dashboard_port)
         check_engine(settings)
         if not settings.sequential:
             check_ports(settings)
             made = check_keys(settings)
             if made:
-                console.print(f"keys made in {settings.keys} for {', '.join(made)}", soft_wrap=True)
+                shown.print(f"keys made in {settings.keys} for {', '.join(made)}", soft_wrap=True)
         directory.claim(settings, sources)
-        code = _run(settings, directory, sources, console)
+        if page is not None:
+            shown.print(f"dashboard: {address(page)}", soft_wrap=True)
+        with echoed(console, directory.path / "logs", verbosity) as echo:
+            code = _run(settings, directory, sources, console, Progress(shown, echo), verbosity, page)
     sys.exit(code)
 
 
@@ -123,12 +136,26 @@ def _prepare(
     return settings, sources
 
 
-def _run(settings: Settings, directory: RunDirectory, sources: list[SourceFingerprint], console: Console) -> int:
+def _run(
+    settings: Settings,
+    directory: RunDirectory,
+    sources: list[SourceFingerprint],
+    console: Console,
+    progress: Progress,
+    verbosity: Verbosity,
+    dashboard_port: int | None,
+) -> int:
     begun_s = time.monotonic()
     interrupts = Interrupts()
-    with Progress(console) as progress:
-        work = _in_one_process if settings.sequential else _in_services
-        outcome = work(settings, directory, progress, interrupts)
+    with recorded(directory.starts_file) as recorder, progress:
+        if settings.sequential:
+            outcome = _in_one_process(settings, progress, interrupts, recorder)
+        else:
+            arguments = ("--log-level", "debug") if verbosity is Verbosity.VERBOSE else ()
+            fleet = LocalFleet(settings, directory, progress, arguments=arguments, dashboard_port=dashboard_port)
+            outcome = _in_services(fleet, interrupts, recorder)
+        recorder.restarts = outcome.restarts
+        recorder.outcome = _how_it_ended(outcome, interrupts)
     if interrupts.aborting():
         console.print("aborted; the same command goes on from the last checkpoints")
         return INTERRUPTED
@@ -140,6 +167,7 @@ def _run(settings: Settings, directory: RunDirectory, sources: list[SourceFinger
         units_total=outcome.units_total,
         restarts=outcome.restarts,
         statuses=outcome.statuses,
+        starts=read_starts(directory.starts_file),
     )
     try:
         write_rejected(settings, directory.rejected_file)
@@ -154,11 +182,18 @@ def _run(settings: Settings, directory: RunDirectory, sources: list[SourceFinger
     return 0 if outcome.finished or interrupts.terminated else INTERRUPTED
 
 
-def _in_services(
-    settings: Settings, directory: RunDirectory, progress: Progress, interrupts: Interrupts
-) -> Outcome:
-    fleet = LocalFleet(settings, directory, progress)
-    finished = fleet.run(interrupts.stopping, interrupts.aborting)
+def _how_it_ended(outcome: Outcome, interrupts: Interrupts) -> str:
+    """Return the outcome as starts.jsonl has it."""
+    if interrupts.aborting():
+        return "aborted"
+    return "finished" if outcome.finished else "stopped"
+
+
+def _in_services(fleet: LocalFleet, interrupts: Interrupts, recorder: Recorder) -> Outcome:
+    try:
+        finished = fleet.run(interrupts.stopping, interrupts.aborting)
+    finally:
+        recorder.spent(fleet.engine_nodes, {**fleet.cpu_s, "up": recorder.own_s})
     return Outcome(
         finished=finished,
         games_total=fleet.last.games_total if fleet.last else None,
@@ -168,12 +203,12 @@ def _in_services(
     )
 
 
-def _in_one_process(
-    settings: Settings, directory: RunDirectory, progress: Progress, interrupts: Interrupts
-) -> Outcome:
-    del directory
+def _in_one_process(settings: Settings, progress: Progress, interrupts: Interrupts, recorder: Recorder) -> Outcome:
     from deploy.sequential import SequentialRun  # with torch, for which nobody else needs to wait
 
     run = SequentialRun(settings, interrupts.stopping, progress.note)
-    finished = run.run()
+    try:
+        finished = run.run()
+    finally:
+        recorder.spent(run.engine_nodes, {"sequential": recorder.own_s + recorder.children_s})
     return Outcome(finished=finished, games_total=run.games_total, units_total=run.units_total)

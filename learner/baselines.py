@@ -12,12 +12,11 @@ import torch
 from agent.weights import save_weights
 from common.errors import RunDirectoryError, StoreError
 from common.files import make_directory, write_whole
+from common.run_files import SETTINGS_FILE
 from common.settings import AgentSettings, Objective, Settings, to_toml
 from learner.directory import AgentDirectory
 from learner.store import ExperienceReader
 from learner.trainer import Trainer
-
-SETTINGS_FILE = "settings.toml"
 
 COOLDOWN_STEPS = 20
 """Gradient steps between two words on the progress of the cooldown."""

@@ -11,10 +11,9 @@ import click
 
 from common.errors import RunDirectoryError
 from common.progress_line import ProgressLine
-from common.settings import AgentSettings, Objective, Settings, read_file
+from common.run_files import settings_of
+from common.settings import AgentSettings, Objective, Settings
 from learner.directory import AgentDirectory
-
-SETTINGS_FILE = "settings.toml"
 
 OBJECTIVES = (Objective.CLONING, Objective.VALUE)
 POLL_S = 0.5
@@ -27,9 +26,9 @@ POLL_S = 0.5
     "objectives",
     type=click.Choice([objective.value for objective in OBJECTIVES]),
     multiple=True,
-    help="Only this one; by default both.",
+    help="Only this one. [default: both]",
 )
-@click.option("--processes", type=click.IntRange(1), default=None, help="Trainings at once [default: one a core].")
+@click.option("--processes", metavar="N", type=click.IntRange(1), help="Trainings at once. [default: one a core]")
 def baselines(directory: Path, objectives: tuple[str, ...], processes: int | None) -> None:
     """Train, on the experience of the run in DIR, what its agents are compared with.
 
@@ -38,7 +37,7 @@ def baselines(directory: Path, objectives: tuple[str, ...], processes: int | Non
 
     Example:  rookery baselines runs/first
     """
-    settings = _settings_of(directory)
+    settings = _settings_for_baselines(directory)
     wanted = [Objective(name) for name in objectives] or list(OBJECTIVES)
     tasks = [(agent, objective) for agent in settings.agents for objective in wanted]
     from learner.baselines import prepare_directory
@@ -85,11 +84,9 @@ def _train(settings: Settings, agent: AgentSettings, objective: Objective, told:
     return str(train_baseline(settings, agent, objective, tell))
 
 
-def _settings_of(directory: Path) -> Settings:
-    """Return the settings of the run in `directory`; raise RunDirectoryError if there is none with experience."""
-    if not (directory / SETTINGS_FILE).exists():
-        raise RunDirectoryError(f"{directory}: not a run directory: it has no {SETTINGS_FILE}")
-    settings = read_file(directory / SETTINGS_FILE)
+def _settings_for_baselines(directory: Path) -> Settings:
+    """Return the settings of the run in `directory`; raise RunDirectoryError where baselines can't be had."""
+    settings = settings_of(directory)
     for agent in settings.agents:
         if not AgentDirectory.of(directory, agent.name).experience.exists():
             raise RunDirectoryError(f"{directory}: the agent {agent.name} has no experience yet: let the run begin")

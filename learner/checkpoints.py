@@ -8,6 +8,10 @@ A checkpoint is a directory, written under a temporary name, synced, and renamed
         trained.safetensors     the weights that are trained, where those are their average
         optimizer.safetensors   the optimizer's arrays
 
+The best one is that with the least loss on games kept out of training. As a run goes on, more of them are known,
+and losses over different games don't compare: checkpoints judged on more rows go before those judged on fewer. With
+nine tenths of the most they count as equal: in a small buffer the number goes up and down with its games.
+
 No pickle anywhere. Owned by the learner's service; nothing else writes there.
 """
 
@@ -15,6 +19,7 @@ import hashlib
 import logging
 import math
 import shutil
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
@@ -68,7 +73,9 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Version of torch that wrote it: another one may compute other bits."""
     files: dict[str, FileRecord]
     sha256: str = ""
-    """Of the manifest's own JSON with this field empty."""
+    """Of the manifest's own JSON with this field empty, and without the next where that is 0."""
+    validation_rows: _Count = 0
+    """Transitions that the loss on held-out games is over; 0 in manifests of before it was kept."""
 
 
 class CheckpointDirectory:
@@ -146,6 +153,7 @@ class CheckpointDirectory:
             transitions=state.transitions,
             td_error=state.td_error,
             validation_loss=state.validation_loss,
+            validation_rows=state.validation_rows,
             random_state=state.random_state,
             torch=_TORCH,
             files=files,
@@ -157,8 +165,7 @@ class CheckpointDirectory:
 
     def _prune(self) -> None:
         older = self._paths()[: -self._keep]
-        losses = {path: _loss(path) for path in self._paths()}
-        best = min(losses, key=lambda path: losses[path])
+        best = _best(self._paths())
         for path in older:
             if path != best:
                 # Renamed first, so that no half-removed one is ever taken for a checkpoint.
@@ -199,6 +206,7 @@ def _load(path: Path) -> TrainerState:
         transitions=manifest.transitions,
         td_error=manifest.td_error,
         validation_loss=manifest.validation_loss,
+        validation_rows=manifest.validation_rows,
         random_state=manifest.random_state,
         arrays=arrays,
     )
@@ -219,15 +227,30 @@ def _read_manifest(path: Path) -> Manifest:
 
 
 def _own_hash(manifest: Manifest) -> str:
-    return hashlib.sha256(msgspec.json.encode(msgspec.structs.replace(manifest, sha256=""))).hexdigest()
+    fields = msgspec.to_builtins(msgspec.structs.replace(manifest, sha256=""))
+    if not manifest.validation_rows:
+        del fields["validation_rows"]
+    return hashlib.sha256(msgspec.json.encode(fields)).hexdigest()
 
 
-def _loss(path: Path) -> tuple[float, float]:
-    """Return what checkpoints are compared by: the loss on held-out games, or the TD error where there are none."""
+def _best(paths: Sequence[Path]) -> Path:
+    """Return the best of one or more checkpoints: see above; without losses the one with the least TD error."""
+    figures = {path: _figures(path) for path in paths}
+    most = max(rows for rows, _, _ in figures.values())
+
+    def rank(path: Path) -> tuple[int, float, float]:
+        rows, loss, error = figures[path]
+        return 0 if 10 * rows >= 9 * most else most - rows, loss, error
+
+    return min(paths, key=rank)
+
+
+def _figures(path: Path) -> tuple[int, float, float]:
+    """Return the rows of the loss on held-out games, that loss and the TD error, infinite where unknown."""
     try:
         manifest = _read_manifest(path)
     except _Damaged:
-        return math.inf, math.inf
+        return 0, math.inf, math.inf
     found = (manifest.validation_loss, manifest.td_error)
     loss, error = (math.inf if figure is None else figure for figure in found)
-    return loss, error
+    return manifest.validation_rows, loss, error

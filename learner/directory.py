@@ -34,3 +34,8 @@ class AgentDirectory:
     def metrics(self) -> Path:
         """The metrics, one JSON object a line."""
         return self.path / "metrics.jsonl"
+
+    @property
+    def tensorboard(self) -> Path:
+        """The directory of the same metrics for TensorBoard, beside those of the run's other agents."""
+        return self.path.parent.parent / "tensorboard" / self.path.name

@@ -1,7 +1,7 @@
 """Held-out figures: how well a model does on what it has not been trained on.
 
-Called by the trainer: on each unit before it trains on it, and now and then on the games that are kept out of
-training for good.
+Called by the trainer on each unit before it trains on it, and by the validator, now and then, on the games that are
+kept out of training for good.
 """
 
 import math
@@ -11,15 +11,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from agent.features import pseudo_legal_moves
-from common.moves import MOVES
-from common.positions import Positions
 from common.settings import Reward
 from common.transitions import END, Transitions
 from learner.models import Losses, Model
+from learner.ranks import values_and_ranks
 from learner.replay import Sample
-
-_ROWS = 256  # looked at together
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,18 +53,11 @@ class Validation:
     """Share that it ranks among the first three."""
 
 
-def validate(model: Model[Any], sample: Sample) -> Validation | None:
-    """Return the model's figures on `sample`, None for an empty one; changes nothing."""
-    count = len(sample)
-    if count == 0:
-        return None
-    ranks = np.empty(count, np.int64)
-    for start in range(0, count, _ROWS):
-        rows = slice(start, start + _ROWS)
-        _, ranks[rows] = _values_and_ranks(model, sample.positions.take(rows), sample.actions[rows])
-    loss, losses = model.losses_on(sample)
+def validate(model: Model[Any], sample: Sample) -> Validation:
+    """Return the model's figures on `sample`, which is not empty; changes nothing."""
+    loss, losses, ranks = model.judge(sample)
     return Validation(
-        transitions=count, loss=loss, losses=losses,
+        transitions=len(sample), loss=loss, losses=losses,
         match_top1=float(np.mean(ranks < 1)), match_top3=float(np.mean(ranks < 3)),
     )  # fmt: skip
 
@@ -80,12 +69,7 @@ def held_out(model: Model[Any], transitions: Transitions, reward: Reward, discou
         return HeldOut(
             transitions=0, td_error=None, match_top1=None, match_top3=None, rank_correlation=None, outcomes=0
         )
-    values, ranks = np.empty(count, np.float32), np.empty(count, np.int64)
-    for start in range(0, count, _ROWS):
-        rows = slice(start, start + _ROWS)
-        values[rows], ranks[rows] = _values_and_ranks(
-            model, transitions.positions.take(rows), transitions.actions[rows].astype(np.int64)
-        )
+    values, ranks = values_and_ranks(model, transitions.positions, transitions.actions.astype(np.int64))
     following = np.where(transitions.next_rows == END, 0.0, values[transitions.next_rows])
     td_errors = np.abs(transitions.rewards + discount * following - values)
     known = ~np.isnan(transitions.outcomes)
@@ -106,17 +90,6 @@ def spearman(first: npt.NDArray[np.floating], second: npt.NDArray[np.floating]) 
     a, b = a - a.mean() if len(a) else a, b - b.mean() if len(b) else b
     norm = math.sqrt(float(a @ a) * float(b @ b))
     return float(a @ b) / norm if norm > 0.0 else None
-
-
-def _values_and_ranks(
-    model: Model[Any], positions: Positions, actions: npt.NDArray[np.int64]
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-    """Return Q of the moves played, and how many other pseudo-legal moves the prior ranks no lower."""
-    rows, moves = pseudo_legal_moves(positions, actions)
-    estimates = model.estimate(positions, rows, moves)
-    own = np.searchsorted(rows * MOVES + moves, np.arange(len(actions)) * MOVES + actions)
-    no_lower = estimates.prior_logits >= estimates.prior_logits[own][rows]
-    return estimates.action_values[own], np.bincount(rows[no_lower], minlength=len(actions)) - 1
 
 
 def _ranks(values: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:

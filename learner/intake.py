@@ -17,10 +17,13 @@ from common.errors import MessageError, Refused, RookeryError, StoreDamaged, Sto
 from common.links import Delivered, LearnerLink
 from common.messages import LearnerReport, PublishAgain, Refusal, StoredUnit, Totals, Welcome
 from common.settings import AgentSettings
+from common.tracing import span
 from common.trouble import Trouble
 from learner.directory import AgentDirectory
-from learner.store import ExperienceStore, UnitRecord
+from learner.origins import Origin
+from learner.store import ExperienceStore
 from learner.trainer import Publication
+from learner.unit_record import UnitRecord
 
 log = logging.getLogger(__name__)
 
@@ -188,15 +191,18 @@ class Intake:
             link.decline(header.unit, str(error))
             log.warning("batch dropped", extra={"unit": header.unit, "actor": header.actor, "why": str(error)})
             return None
-        return UnitRecord.of(batch, delivered.body)
+        origin = Origin(actor=header.actor, host=header.host, engine=header.engine)
+        return UnitRecord.of(batch, delivered.body, origin)
 
     def _store(self, store: ExperienceStore, link: LearnerLink, records: list[UnitRecord]) -> None:
         records = [*self._unstored, *records]
         if not records or time.monotonic() < self._store_again_s:
             self._keep(records)
             return
+        units = [record.unit for record in records]
         try:
-            new = store.put_many(records)
+            with span("store", agent=self._agent.name, unit=min(units), last_unit=max(units), units=len(units)):
+                new = store.put_many(records)
         except StoreDamaged:
             raise
         except StoreError as error:
@@ -270,5 +276,6 @@ class Intake:
             step=publication.step,
             network=self._network,
         )
-        link.publish(header, body)
+        with span("publish", agent=self._agent.name, version=publication.version, step=publication.step):
+            link.publish(header, body)
         log.debug("published", extra={"version": publication.version})

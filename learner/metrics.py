@@ -2,9 +2,16 @@
 
 Written by the learner's service. An interval ends after `units_per_line` units and at each checkpoint, so
 that after a resume the file goes on from exactly the checkpoint's unit: no interval is there twice.
+
+Each interval is also logged as it ends, as the event `interval trained`; one that is trained again after a resume
+is logged again, with the same figures.
 """
 
+import logging
 import os
+import threading
+import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,9 +21,12 @@ from typing import TypeVar
 import msgspec
 
 from common.files import write_whole
+from common.trouble import Trouble
 from common.whole_file import append_whole
 from learner.evaluation import HeldOut, Validation
 from learner.models import Losses
+
+log = logging.getLogger(__name__)
 
 _Item = TypeVar("_Item")
 
@@ -33,6 +43,11 @@ class ProbeMetrics:
     """Sum over all of them of how many versions older than the learner's their weights were."""
     lag_min: int
     lag_max: int
+
+    @property
+    def lag_mean(self) -> float | None:
+        """Mean of it; None without probes."""
+        return self.lag_sum / self.probes if self.probes else None
 
 
 NO_PROBES = ProbeMetrics(probes=0, too_old=0, lag_sum=0, lag_min=0, lag_max=0)
@@ -65,7 +80,7 @@ class MetricsLine(msgspec.Struct, frozen=True, kw_only=True):
     step: int
     """Gradient steps in all at its end."""
     steps: int
-    """Gradient steps in this interval."""
+    """Gradient steps after the units of this interval; those of the cooldown count in `step` alone."""
     td_error: float | None
     """Held out: mean absolute TD error, in points of expected score."""
     match_top1: float | None
@@ -90,70 +105,155 @@ class MetricsLine(msgspec.Struct, frozen=True, kw_only=True):
     """and the most."""
     validation: Validation | None = None
     """Figures on the games that are kept out of training, at the interval's end, where they were taken."""
+    time_ns: int | None = None
+    """When it ended, nanoseconds since 1970, UTC; the one figure that two runs of the same training differ in."""
 
 
 class MetricsFile:
-    """Collects the figures of units and appends a line for each interval."""
+    """Collects the figures of units, and appends a line for each interval; tells of it as well.
 
-    def __init__(self, path: Path, *, units_per_line: int, next_unit: int, step: int | None = None) -> None:
+    May be used from several threads. Invariant: lines are written in the order of their intervals. One that waits
+    for the figures of a checkpoint keeps back those after it, and so does one that the disk refuses.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        units_per_line: int,
+        next_unit: int,
+        step: int | None = None,
+        tell: Callable[[MetricsLine], None] = lambda _: None,
+        clock_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
         """Go on at `next_unit`: lines about that unit or later ones are removed, as is a half-written one.
 
-        So are lines of steps after `step`, if it is given: those of a cooldown that was not saved.
-        Raises OSError when the file can't be written.
+        So are lines of steps after `step`, if it is given: those of a cooldown that was not saved. `tell` hears of
+        each line, before it is on disk. Raises OSError when the file can't be written.
         """
-        self._path, self._units_per_line = path, units_per_line
+        self._path, self._units_per_line, self._tell, self._clock_ns = path, units_per_line, tell, clock_ns
+        self._lock = threading.Lock()
         self._pending: list[UnitMetrics] = []
+        """Units of the interval so far."""
+        self._ends_ns: list[int] = []
+        """When each of them was trained."""
+        self._open: MetricsLine | None = None
+        """The line of a checkpoint, which waits for its figures."""
+        self._bare = False
+        """Whether it is of no interval, and there for the figures alone."""
+        self._after: list[MetricsLine] = []
+        """Lines of intervals that ended since."""
+        self._unwritten: deque[MetricsLine] = deque()
+        """Lines that are told and not on disk."""
+        self._trouble = Trouble(log, "metrics not written", "metrics written again")
         self._last = next_unit - 1 if next_unit else None
-        """The last unit that there is a line of."""
+        """The last unit of the intervals that have ended."""
+        self.step: int | None = None
+        """Gradient steps at the end of the last line that was kept; None where none was."""
+        self._ended: int | None = None
+        """Gradient steps at the last checkpoint that ended an interval."""
         if path.exists():
-            lines = path.read_bytes().splitlines(keepends=True)
-            kept = [line for line in lines if _ends_before(line, next_unit, step)]
-            if kept == lines[: len(kept)]:
-                os.truncate(path, sum(map(len, kept)))  # for this there is room on a full disk
-            else:
-                write_whole(path, b"".join(kept))
+            self._keep(next_unit, step)
+
+    def _keep(self, next_unit: int, step: int | None) -> None:
+        lines = self._path.read_bytes().splitlines(keepends=True)
+        kept = [line for line in lines if _ends_before(line, next_unit, step)]
+        if kept == lines[: len(kept)]:
+            os.truncate(self._path, sum(map(len, kept)))  # for this there is room on a full disk
+        else:
+            write_whole(self._path, b"".join(kept))
+        if kept:
+            self.step = msgspec.json.decode(kept[-1], type=MetricsLine).step
 
     def add(self, metrics: UnitMetrics) -> None:
-        """Take the figures of the next unit; writes the line of the interval before it, if that was full.
+        """Take the figures of the next unit; ends the interval before it, if that was full.
 
         Not before: a checkpoint may end a full interval, and has figures of its own to add to its line.
         """
-        self._pending.append(metrics)
-        if len(self._pending) > self._units_per_line:
-            self._write(self._pending[:-1], None)
-            del self._pending[:-1]
+        with self._lock:
+            if len(self._pending) >= self._units_per_line:
+                self._put(self._end())
+            self._pending.append(metrics)
+            self._ends_ns.append(self._clock_ns())
+            self._write()
 
-    def flush(self, validation: Validation | None = None, step: int | None = None) -> None:
-        """Write the line of the interval so far, if there is one; for each checkpoint and the end.
+    def end_interval(self, step: int) -> None:
+        """End the interval, at a checkpoint after `step` gradient steps: its line waits for `complete`.
 
-        `step` is that of the moment, the cooldown having gone on since the last unit. Without an interval
-        the line is of `validation` alone.
-
-        Raises OSError when the disk is full or fails: the interval then goes on until it can be written.
+        Those of the cooldown are after the last unit: without a unit the line is of the checkpoint's figures alone.
+        A checkpoint that is tried again has its line already.
         """
-        if self._pending:
-            self._write(self._pending, validation, step)
-            self._pending.clear()
-        elif validation is not None and step is not None and self._last is not None:
-            self._append(msgspec.structs.replace(_nothing(self._last), step=step, validation=validation))
+        with self._lock:
+            self._bare = not self._pending
+            if self._pending:
+                self._open = msgspec.structs.replace(self._end(), step=step)
+            elif self._last is not None and step != self._ended:
+                self._open = _nothing(self._last, step, self._clock_ns())
+            self._ended = step
 
-    def _write(self, units: list[UnitMetrics], validation: Validation | None, step: int | None = None) -> None:
-        line = summarise(units, validation)
-        if step is not None:
-            line = msgspec.structs.replace(line, step=step)
-        self._append(line)
+    def complete(self, validation: Validation | None) -> None:
+        """Add the figures of the checkpoint, None where there are none, to its line; write what waited for it."""
+        with self._lock:
+            line, self._open = self._open, None
+            if line is not None and not (self._bare and validation is None):
+                self._put(msgspec.structs.replace(line, validation=validation))
+            after, self._after = self._after, []
+            for line in after:
+                self._put(line)
+            self._write()
+
+    def _end(self) -> MetricsLine:
+        """Begin a new interval; return the line of the one before."""
+        line = summarise(self._pending, self._ends_ns[-1])
+        self._pending.clear()
+        self._ends_ns.clear()
         self._last = line.last_unit
+        return line
 
-    def _append(self, line: MetricsLine) -> None:
-        with self._path.open("ab", buffering=0) as file:
-            append_whole(file.fileno(), msgspec.json.encode(line) + b"\n")
+    def _put(self, line: MetricsLine) -> None:
+        if self._open is not None:
+            self._after.append(line)
+            return
+        self._tell(line)
+        self._unwritten.append(line)
+
+    def _write(self) -> None:
+        """Write what is not on disk; a disk that is full or fails is logged, and tried again with the next unit."""
+        if not self._unwritten:
+            return
+        try:
+            with self._path.open("ab", buffering=0) as file:
+                while self._unwritten:
+                    append_whole(file.fileno(), msgspec.json.encode(self._unwritten[0]) + b"\n")
+                    self._unwritten.popleft()
+        except OSError as error:
+            self._trouble.again(error.strerror or str(error))
+        else:
+            self._trouble.over()
 
 
-def _nothing(unit: int) -> MetricsLine:
+def tell(line: MetricsLine, agent: str, version: int) -> None:
+    """Log an interval with its figures; `version` is that of the agent's latest weights at its end."""
+    validation = line.validation
+    log.info(
+        "interval trained",
+        extra={
+            "agent": agent, "step": line.step, "version": version,
+            "first_unit": line.first_unit, "last_unit": line.last_unit, "transitions": line.transitions,
+            "td_error": line.td_error, "match_top1": line.match_top1, "match_top3": line.match_top3,
+            "q_loss": line.q_loss, "value_loss": line.value_loss, "prior_loss": line.prior_loss,
+            "gradient_norm": line.gradient_norm, "probe_lag_mean": line.probe_lag_mean,
+            "validation_loss": validation.loss if validation is not None else None,
+            "validation_match_top1": validation.match_top1 if validation is not None else None,
+        },
+    )  # fmt: skip
+
+
+def _nothing(unit: int, step: int, time_ns: int) -> MetricsLine:
     """Return a line that is of no transitions, after `unit`."""
     return MetricsLine(
-        first_unit=unit, last_unit=unit, transitions=0, step=0, steps=0, td_error=None, match_top1=None,
-        match_top3=None, rank_correlation=None, q_loss=None, prior_loss=None, gradient_norm=None,
+        first_unit=unit, last_unit=unit, transitions=0, step=step, steps=0, td_error=None, match_top1=None,
+        match_top3=None, rank_correlation=None, q_loss=None, prior_loss=None, gradient_norm=None, time_ns=time_ns,
     )  # fmt: skip
 
 
@@ -171,8 +271,8 @@ def read_metrics(path: Path) -> list[MetricsLine]:
     return lines
 
 
-def summarise(units: list[UnitMetrics], validation: Validation | None = None) -> MetricsLine:
-    """Return the figures of one or more units as those of one interval."""
+def summarise(units: list[UnitMetrics], time_ns: int | None = None) -> MetricsLine:
+    """Return the figures of one or more units as those of one interval, which ended at `time_ns`."""
     probed = [unit.probes for unit in units if unit.probes.probes]
     probes = sum(unit.probes for unit in probed)
     figures = [unit.held_out for unit in units]
@@ -196,7 +296,7 @@ def summarise(units: list[UnitMetrics], validation: Validation | None = None) ->
         probe_lag_min=min((unit.lag_min for unit in probed), default=None),
         probe_lag_mean=sum(unit.lag_sum for unit in probed) / probes if probes else None,
         probe_lag_max=max((unit.lag_max for unit in probed), default=None),
-        validation=validation,
+        time_ns=time_ns,
     )
 
 

@@ -69,8 +69,11 @@ class Model(Protocol[Prepared]):
     ) -> Estimates:
         """Return values of n positions, and Q and logits of k moves, each of the position in its row, rising."""
 
-    def losses_on(self, sample: Sample) -> tuple[float, Losses]:
-        """Return the loss that training brings down, and its parts, on `sample`; changes nothing."""
+    def judge(self, sample: Sample) -> tuple[float, Losses, npt.NDArray[np.int64]]:
+        """Return the loss that training brings down on `sample`, its parts, and the ranks of the moves played.
+
+        A rank is how many other pseudo-legal moves the prior ranks no lower, int64 [n]. Changes nothing.
+        """
 
     def weights(self) -> dict[str, npt.NDArray[Any]]:
         """Return copies of the arrays that values, Q and the prior are computed from: what is published."""

@@ -22,15 +22,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from agent.features import pseudo_legal_moves
-from agent.networks import BINS, Inputs, Network, expected_scores, inputs_of
+from agent.features import places_of, pseudo_legal_moves
+from agent.networks import BINS, Inputs, Network, Outputs, expected_scores, inputs_of
 from agent.weights import Arrays
 from common.errors import StoreError
-from common.moves import MOVES
 from common.positions import Positions, concatenate
 from common.settings import Objective, Reward
 from learner.models import Estimates, Losses
 from learner.probe_buffer import NO_PROBES
+from learner.ranks import ranks_of
 from learner.replay import Sample
 
 Q_WEIGHT, VALUE_WEIGHT = 1.0, 1.0
@@ -65,6 +65,8 @@ class PreparedSample:
     """int64 [n + p] index, among the inputs' moves, of the move played or probed."""
     played: int
     """n, rows of transitions that were played."""
+    possible: int
+    """Moves that the pieces can make in those rows; they stand first among the inputs' moves."""
     returns: Tensor
     """float32 [n + p] expected score after each move as far as it is known without bootstrapping: w(s) + r where
     rewards are shaped, r where they are outcomes."""
@@ -118,12 +120,13 @@ class NeuralSarsa:
         probes = sample.probes
         positions = concatenate([sample.positions, probes.positions, probes.later_positions])
         device = self._losses.device
-        inputs, chosen = _inputs(positions, sample.actions, probes.actions, device)
+        inputs, chosen, possible = _inputs(positions, sample.actions, probes.actions, device)
         scores = (sample.expected_scores, probes.expected_scores, probes.later_expected_scores)
         return PreparedSample(
             inputs=inputs,
             chosen=chosen,
             played=len(sample),
+            possible=possible,
             returns=torch.from_numpy(self._returns(sample)).to(device),
             expected_scores=torch.from_numpy(np.concatenate(scores)).to(device),
             following=following,
@@ -179,16 +182,22 @@ class NeuralSarsa:
         )
 
     @torch.no_grad()
-    def losses_on(self, sample: Sample) -> tuple[float, Losses]:
-        """Return the loss that training brings down, and its parts, of the averaged network; changes nothing."""
-        sums, total = np.zeros(3), 0.0
+    def judge(self, sample: Sample) -> tuple[float, Losses, npt.NDArray[np.int64]]:
+        """Return the averaged network's loss on `sample`, its parts, and the moves' ranks; changes nothing.
+
+        In float32 on every device, as it is published: in fewer bits moves would tie that do not.
+        """
+        sums, total, ranks = np.zeros(3), 0.0, np.empty(len(sample), np.int64)
         for start in range(0, len(sample), _ROWS):
             part = sample.take(slice(start, start + _ROWS))
-            parts = self._parts(self._average, self.prepare(part))
+            prepared = self.prepare(part)
+            out: Outputs = self._average(prepared.inputs)
+            parts = self._parts_of(self._average, prepared, out)
             sums += [len(part) * float(value) for value in parts]
             total += len(part) * float(self._weighted(parts))
+            ranks[start : start + _ROWS] = _ranks(prepared, out.prior_logits)
         q, value, prior = (sums / len(sample)).tolist()
-        return total / len(sample), Losses(q=q, value=value, prior=prior, gradient_norm=0.0, steps=1)
+        return total / len(sample), Losses(q=q, value=value, prior=prior, gradient_norm=0.0, steps=1), ranks
 
     def weights(self) -> dict[str, npt.NDArray[Any]]:
         """Return copies of the averaged parameters."""
@@ -218,14 +227,16 @@ class NeuralSarsa:
 
     def _parts(self, network: Network, sample: PreparedSample) -> tuple[Tensor, Tensor, Tensor]:
         """Return the losses of Q, of the value and of the prior on `sample`, each a float32 scalar."""
+        return self._parts_of(network, sample, _read(network, sample))
+
+    def _parts_of(self, network: Network, sample: PreparedSample, out: Outputs) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the same of what `network` has made of `sample` already."""
         inputs, chosen = sample.inputs, sample.chosen
-        with _precision(inputs.rows.device):
-            out = network(inputs)
         moves = chosen[: sample.played]
         return (
             functional.cross_entropy(network.action_logits(out.moves[chosen]), histograms(self._targets(sample))),
             functional.cross_entropy(out.value_logits, histograms(sample.expected_scores)),
-            -_log_priors(inputs, out.prior_logits, sample.played)[inputs.rows[moves], inputs.slots[moves]].mean(),
+            -_log_priors(sample, out.prior_logits)[inputs.rows[moves], inputs.slots[moves]].mean(),
         )
 
     def _weighted(self, parts: tuple[Tensor, Tensor, Tensor]) -> Tensor:
@@ -295,19 +306,19 @@ def histograms(scores: Tensor) -> Tensor:
 
 def _inputs(
     positions: Positions, played: npt.NDArray[np.int64], probed: npt.NDArray[np.int64], device: torch.device
-) -> tuple[Inputs, Tensor]:
-    """Return positions with moves in them, and where among those the moves made are.
+) -> tuple[Inputs, Tensor, int]:
+    """Return positions with moves in them, where among those the moves made are, and how many the first n have.
 
     Of the first n positions, in which `played` [n] was, they are all that the pieces can make; of the next p the
     one `probed` [p], since a probe teaches nothing of the others; of the rest none.
     """
     count = len(played)
     rows, possible = pseudo_legal_moves(positions.take(slice(0, count)), played)
-    chosen = np.searchsorted(rows * MOVES + possible, np.arange(count) * MOVES + played)
+    chosen = places_of(played, rows, possible)
     all_rows = np.concatenate([rows, np.arange(count, count + len(probed))])
     all_moves = np.concatenate([possible, probed])
     all_chosen = np.concatenate([chosen, len(rows) + np.arange(len(probed))])
-    return inputs_of(positions, all_rows, all_moves, device), torch.from_numpy(all_chosen).to(device)
+    return inputs_of(positions, all_rows, all_moves, device), torch.from_numpy(all_chosen).to(device), len(rows)
 
 
 def _following(sample: Sample) -> Sample:
@@ -324,10 +335,24 @@ def _following(sample: Sample) -> Sample:
     )
 
 
-def _log_priors(inputs: Inputs, logits: Tensor, played: int) -> Tensor:
+def _read(network: Network, sample: PreparedSample) -> Outputs:
+    """Return what `network` makes of `sample`."""
+    with _precision(sample.inputs.rows.device):
+        outputs: Outputs = network(sample.inputs)
+    return outputs
+
+
+def _ranks(sample: PreparedSample, logits: Tensor) -> npt.NDArray[np.int64]:
+    """Return how many other pseudo-legal moves have no lower logit than each move that was played, int64 [n]."""
+    own, rows = sample.chosen[: sample.played], sample.inputs.rows[: sample.possible]
+    known = logits[: sample.possible].float()
+    return ranks_of(known.cpu().numpy(), own.cpu().numpy(), rows.cpu().numpy())
+
+
+def _log_priors(sample: PreparedSample, logits: Tensor) -> Tensor:
     """Return the logarithms of the prior's shares in the first n positions, float32 [n, width], moves in slots."""
-    table = torch.full((played, inputs.width), _IMPOSSIBLE, device=logits.device)
-    known = int(torch.searchsorted(inputs.rows, played))  # their moves stand first
+    inputs, known = sample.inputs, sample.possible
+    table = torch.full((sample.played, inputs.width), _IMPOSSIBLE, device=logits.device)
     return table.index_put((inputs.rows[:known], inputs.slots[:known]), logits[:known]).log_softmax(dim=1)
 
 

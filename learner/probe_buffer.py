@@ -3,27 +3,21 @@
 Owned by the trainer.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from common.positions import SQUARES, Positions, empty
+from common.positions import Positions, empty
 from common.transitions import ProbeTransitions
+from learner.position_columns import POSITION_COLUMNS, columns_of, positions_in
 
 _FIRST_ALLOCATION = 4096
-_POSITION = [
-    ("boards", np.uint8, SQUARES),
-    ("castling", np.uint8),
-    ("en_passant", np.int8),
-    ("halfmove_clock", np.uint16),
-    ("repetitions", np.uint8),
-]
 _SLOT = np.dtype(
     [
-        ("positions", _POSITION),
-        ("after", _POSITION),
-        ("next", _POSITION),
+        ("positions", POSITION_COLUMNS),
+        ("after", POSITION_COLUMNS),
+        ("next", POSITION_COLUMNS),
         ("actions", np.uint16),
         ("rewards", np.float32),
         ("expected_scores", np.float32),
@@ -100,8 +94,8 @@ class ProbeBuffer:
         for group, positions in (
             ("positions", probes.positions), ("after", probes.after_positions), ("next", probes.next_positions),
         ):  # fmt: skip
-            for field in fields(positions):
-                self._slots[group][field.name][slots] = getattr(positions, field.name)[kept]
+            for name, column in columns_of(positions).items():
+                self._slots[group][name][slots] = column[kept]
         for name in _SLOT.names or ():
             if name not in ("positions", "after", "next"):
                 self._slots[name][slots] = getattr(probes, name)[kept]
@@ -117,9 +111,9 @@ class ProbeBuffer:
             return NO_PROBES
         drawn = self._slots.take(generator.integers(self._begin, self._end, count))
         replied = (generator.random(count) < 0.5) & drawn["has_next"]
-        later = _positions(np.where(replied, drawn["next"], drawn["after"]))
+        later = positions_in(np.where(replied, drawn["next"], drawn["after"]))
         return ProbeSample(
-            positions=_positions(drawn["positions"]),
+            positions=positions_in(drawn["positions"]),
             actions=drawn["actions"].astype(np.int64),
             rewards=drawn["rewards"].copy(),
             expected_scores=drawn["expected_scores"].copy(),
@@ -141,7 +135,3 @@ class ProbeBuffer:
             new[:held] = old[self._begin : self._end]
             setattr(self, name, new)
         self._begin, self._end = 0, held
-
-
-def _positions(slots: npt.NDArray[np.void]) -> Positions:
-    return Positions(**{field.name: np.ascontiguousarray(slots[field.name]) for field in fields(Positions)})

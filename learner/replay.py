@@ -15,9 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from common.hashes import position_hashes
-from common.positions import SQUARES, Positions
+from common.positions import Positions
 from common.settings import Sampling
 from common.transitions import END, Transitions
+from learner.position_columns import POSITION_COLUMNS, columns_of, positions_in
 from learner.probe_buffer import NO_PROBES, ProbeSample
 
 _FIRST_ALLOCATION = 4096
@@ -31,11 +32,7 @@ _RAREST = 64
 # All of a transition in one place, and its next one behind it: drawing one costs three cache lines, not sixteen.
 _SLOT = np.dtype(
     [
-        ("boards", np.uint8, SQUARES),
-        ("castling", np.uint8),
-        ("en_passant", np.int8),
-        ("halfmove_clock", np.uint16),
-        ("repetitions", np.uint8),
+        *POSITION_COLUMNS,
         ("actions", np.uint16),
         ("rewards", np.float32),
         ("expected_scores", np.float32),
@@ -43,7 +40,6 @@ _SLOT = np.dtype(
         ("held_out", np.bool_),
     ]
 )
-_POSITIONS = ("boards", "castling", "en_passant", "halfmove_clock", "repetitions")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -70,7 +66,7 @@ class Sample:
     def __len__(self) -> int:
         return len(self.actions)
 
-    def take(self, rows: slice) -> "Sample":
+    def take(self, rows: slice | npt.NDArray[np.int64]) -> "Sample":
         """Return some of the transitions, without probes."""
         return Sample(
             positions=self.positions.take(rows),
@@ -93,7 +89,7 @@ class ReplayStats:
     capacity: int
     """Transitions that it holds at most."""
     memory_bytes: int
-    """Memory taken by its slots so far; it grows with the transitions, up to the capacity."""
+    """Memory taken by its slots and counters so far; it grows with the transitions, up to the capacity."""
 
 
 class ReplayBuffer:
@@ -132,7 +128,7 @@ class ReplayBuffer:
         begin = max(self._count, total - self._capacity)
         self._grow(min(total, self._capacity))
         slots = np.arange(begin, total) % self._capacity
-        columns = {name: getattr(transitions.positions, name) for name in _POSITIONS}
+        columns = columns_of(transitions.positions)
         columns |= {"actions": transitions.actions, "rewards": transitions.rewards}
         columns["expected_scores"] = transitions.expected_scores
         columns["has_next"] = transitions.next_rows != END
@@ -176,19 +172,22 @@ class ReplayBuffer:
         next_slots[next_slots == len(self)] = 0
         drawn, following = self._slots.take(slots), self._slots.take(next_slots)
         return Sample(
-            positions=_positions(drawn),
+            positions=positions_in(drawn),
             actions=drawn["actions"].astype(np.int64),
             rewards=drawn["rewards"].copy(),
             expected_scores=drawn["expected_scores"].copy(),
             has_next=drawn["has_next"].copy(),
-            next_positions=_positions(following),
+            next_positions=positions_in(following),
             next_actions=following["actions"].astype(np.int64),
             probes=probes if probes is not None else NO_PROBES,
         )
 
     def stats(self) -> ReplayStats:
         """Return how full the buffer is, and its memory."""
-        return ReplayStats(size=len(self), capacity=self._capacity, memory_bytes=self._slots.nbytes)
+        arrays = (self._slots, self._buckets, self._occurrences)
+        return ReplayStats(
+            size=len(self), capacity=self._capacity, memory_bytes=sum(array.nbytes for array in arrays)
+        )
 
     def _grow(self, slots: int) -> None:
         """Make room for `slots` slots; only a ring that has not come round yet ever grows."""
@@ -217,10 +216,6 @@ class ReplayBuffer:
         np.subtract.at(self._occurrences, self._buckets[gone], 1)
         for start in range(0, len(come), _HASHED_AT_ONCE):
             some = come[start : start + _HASHED_AT_ONCE]
-            hashes = position_hashes(_positions(self._slots[some]))
+            hashes = position_hashes(positions_in(self._slots[some]))
             self._buckets[some] = hashes & np.uint64(len(self._occurrences) - 1)
             np.add.at(self._occurrences, self._buckets[some], 1)
-
-
-def _positions(slots: npt.NDArray[np.void]) -> Positions:
-    return Positions(**{name: np.ascontiguousarray(slots[name]) for name in _POSITIONS})

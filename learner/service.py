@@ -37,7 +37,7 @@ class LearnerService:
         self._last: UnitMetrics | None = None
         self._training_s = 0.0
         self._reported = (time.monotonic(), 0.0, 0)
-        self._memory = psutil.Process()
+        self._own = psutil.Process()
         self._supply: UnitSupply | None = None
         self._claimant: str | None = None
         self._claim_looked_s = 0.0
@@ -78,22 +78,28 @@ class LearnerService:
                 session = TrainingSession(self._settings, self._agent, reader, intake.publish)
                 self._session = session
                 self._process.ready()
-                while not session.ready and self._goes_on():
-                    self._stored.wait(WAIT_S)
-                    self._stored.clear()
-                    session.resume(reader)
-                while True:
-                    with UnitSupply(self._directory.experience, self._agent, session.trained_units) as supply:
-                        self._supply = supply
-                        self._train(session, supply, reader)
-                    session.save()
-                    if self._process.stopping or self._look_for_claim():  # else who claimed has given up
-                        break
+                try:
+                    self._work(session, reader)
+                finally:
+                    session.settle()
         finally:
             intake.stop()
         intake.check()
         if self._claimant is not None:
             raise overtaken(self._directory.path, self._claimant)
+
+    def _work(self, session: TrainingSession, store: ExperienceReader) -> None:
+        while not session.ready and self._goes_on():
+            self._stored.wait(WAIT_S)
+            self._stored.clear()
+            session.resume(store)
+        while True:
+            with UnitSupply(self._directory.experience, self._agent, session.trained_units) as supply:
+                self._supply = supply
+                self._train(session, supply, store)
+            session.save()
+            if self._process.stopping or self._look_for_claim():  # else who claimed has given up
+                return
 
     def _goes_on(self) -> bool:
         """Whether nothing asks this learner to stop; raises what ended the intake."""
@@ -172,6 +178,8 @@ class LearnerService:
         now_s, training_s = time.monotonic(), self._training_s
         session, last = self._session, self._last
         stats = session.trainer.stats() if session is not None else None
+        validation = session.validation if session is not None else None
+        cpu = self._own.cpu_times()
         samples = stats.samples if stats else 0
         interval_s = max(1e-3, now_s - self._reported[0])
         report = LearnerReport(
@@ -185,9 +193,14 @@ class LearnerService:
             loss=last.losses.q if last is not None and last.losses.steps else None,
             td_error=last.held_out.td_error if last is not None else None,
             move_match=last.held_out.match_top1 if last is not None else None,
+            match_top3=last.held_out.match_top3 if last is not None else None,
+            probe_lag_mean=last.probes.lag_mean if last is not None else None,
+            validation_loss=validation.loss if validation is not None else None,
+            validation_match_top1=validation.match_top1 if validation is not None else None,
             samples_per_second=(samples - self._reported[2]) / interval_s,
             train_share=min(1.0, (training_s - self._reported[1]) / interval_s),
-            memory_bytes=self._memory.memory_info().rss,
+            memory_bytes=self._own.memory_info().rss,
+            cpu_s=cpu.user + cpu.system,
             finished=session is not None and session.finished and self._intake.idle,
         )
         self._reported = (now_s, training_s, samples)

@@ -2,24 +2,36 @@
 
 The same code under a learner's service and in a sequential run; only where units come from and where
 published weights go differs.
+
+Checkpoints are written in a thread of their own beside the training, one at a time: first figures are taken on the
+games kept out of training, then the line of metrics that they belong to is written, then the checkpoint with the
+loss in its manifest. So whatever of this a kill leaves undone is done again, from the checkpoint before.
 """
 
 import logging
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 
 import torch
 
 from common.batch import Batch
 from common.errors import RunDirectoryError
 from common.settings import AgentSettings, Settings
+from common.tracing import span
 from common.trouble import Trouble
 from learner.checkpoints import CheckpointDirectory
 from learner.devices import choose_device
 from learner.directory import AgentDirectory
-from learner.metrics import MetricsFile, UnitMetrics
+from learner.evaluation import Validation
+from learner.metrics import MetricsFile, MetricsLine, UnitMetrics, tell
+from learner.replay import Sample
+from learner.state import TrainerState
 from learner.store import ExperienceReader
+from learner.tensorboard import EventFiles
 from learner.trainer import Publication, Trainer
+from learner.validator import Validator
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +47,8 @@ SAVE_AGAIN_S = 5.0
 class TrainingSession:
     """Trains one agent in a directory. Owned by one thread.
 
-    Invariant: a checkpoint is written only between two units, so a killed learner goes on from a state that
-    an undisturbed one went through.
+    Invariant: a checkpoint is of a moment between two units or two parts of the cooldown, so a killed learner goes
+    on from a state that an undisturbed one went through. To be settled (`settle`) before the store is closed.
     """
 
     def __init__(
@@ -55,7 +67,14 @@ class TrainingSession:
         directory = AgentDirectory.of(settings.directory, agent.name)
         self._settings, self._agent = settings, agent
         self._publish, self._clock = publish, clock
-        self.trainer = Trainer(settings, agent, choose_device(settings, agent.name), publish)
+        device = choose_device(settings, agent.name)
+        self.trainer = Trainer(settings, agent, device, publish)
+        self._validator = Validator(settings, device)
+        self.validation: Validation | None = None
+        """Figures on the games kept out of training, at the last checkpoint; None before the first."""
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._writing: Future[OSError | None] | None = None
+        """The checkpoint that is being written."""
         try:
             self._checkpoints = CheckpointDirectory(directory.checkpoints, settings.keep_checkpoints)
             self._waiting = self._checkpoints.load_newest()
@@ -64,12 +83,14 @@ class TrainingSession:
                 units_per_line=UNITS_PER_METRICS_LINE,
                 next_unit=self.trained_units,
                 step=self._waiting.step if self._waiting is not None else 0,
+                tell=self._tell,
             )
         except OSError as error:
             raise RunDirectoryError(f"{directory.path}: can't be written: {error.strerror}") from error
-        self._metrics_trouble = Trouble(log, "metrics not written", "metrics written again")
+        self._event_files = EventFiles(directory.tensorboard, settings, agent, self._metrics.step)
         self._save_trouble = Trouble(log, "checkpoint not written", "checkpoint written again")
-        self._saved = (0, 0)
+        self._saved = self._begun = (0, 0)
+        """Step and unit of the last checkpoint that is on disk, and of the last that was begun."""
         self._save_again_s = 0.0
         self._verified: int | None = 0
         self._final_published = False
@@ -101,21 +122,24 @@ class TrainingSession:
                 return False
             self.trainer.restore(state, store)
             self._waiting = None
-            self._saved = (self.trainer.step, self.trainer.next_unit)
+            self._saved = self._begun = self._now
             log.info("resumed", extra={"unit": self.trainer.next_unit, "step": self.trainer.step})
         return True
 
     def train(self, batch: Batch) -> UnitMetrics:
-        """Train on the next unit; write a checkpoint if one is due."""
-        metrics = self.trainer.train_unit(batch)
-        self._write_metrics(lambda: self._metrics.add(metrics))
+        """Train on the next unit; begin to write a checkpoint if one is due."""
+        with span("train", unit=batch.unit, agent=self._agent.name):
+            metrics = self.trainer.train_unit(batch)
+        self._metrics.add(metrics)
         self._save_if_due()
         return metrics
 
     def _save_if_due(self) -> None:
+        if self._writing is not None and self._writing.done():
+            self.settle()
         every = self._settings.checkpoint_every
-        if self.trainer.step // every > self._saved[0] // every and self._clock() >= self._save_again_s:
-            self.save()
+        if self.trainer.step // every > self._begun[0] // every and self._clock() >= self._save_again_s:
+            self._begin()
 
     def finish(self, store: ExperienceReader) -> None:
         """Look through the store, publish the final weights and write the last checkpoint: every unit is trained.
@@ -131,7 +155,8 @@ class TrainingSession:
                 return
             store.verify_totals(self.trainer.next_unit, self.trainer.stats().transitions)
         if not self.trainer.cooled_down:
-            self.trainer.cool_down(COOLDOWN_STEPS)
+            with span("cooldown", agent=self._agent.name, step=self.trainer.step):
+                self.trainer.cool_down(COOLDOWN_STEPS)
             self._save_if_due()
             return
         if not self._final_published:
@@ -146,26 +171,53 @@ class TrainingSession:
 
         A disk that is full or read-only is logged, not fatal: the checkpoints that are there stay.
         """
-        now = (self.trainer.step, self.trainer.next_unit)
-        if now in (self._saved, (0, 0)):
-            return True
-        validation = self.trainer.validate()
-        self._write_metrics(lambda: self._metrics.flush(validation, now[0]))
-        try:
-            self._checkpoints.save(self.trainer.state(validation.loss if validation is not None else None))
-        except OSError as error:
-            self._save_trouble.again(error.strerror or str(error))
-            self._save_again_s = self._clock() + SAVE_AGAIN_S
-            return False
-        self._save_trouble.over()
-        self._saved, self._save_again_s = now, 0.0
-        log.info("checkpoint", extra={"step": now[0], "unit": now[1]})
-        return True
+        self.settle()
+        if self._now not in (self._saved, (0, 0)):
+            self._begin()
+            self.settle()
+        return self._now in (self._saved, (0, 0))
 
-    def _write_metrics(self, write: Callable[[], None]) -> None:
+    def settle(self) -> None:
+        """Wait for the checkpoint that is being written, if there is one."""
+        writing, self._writing = self._writing, None
+        if writing is None:
+            return
+        error = writing.result()
+        if error is not None:
+            self._save_trouble.again(error.strerror or str(error))
+            self._begun, self._save_again_s = self._saved, self._clock() + SAVE_AGAIN_S
+            return
+        self._save_trouble.over()
+        self._saved, self._save_again_s = self._begun, 0.0
+
+    @property
+    def _now(self) -> tuple[int, int]:
+        return self.trainer.step, self.trainer.next_unit
+
+    def _begin(self) -> None:
+        """Begin to write a checkpoint of this very moment, after the one before it."""
+        self.settle()
+        self._begun = self._now
+        self._metrics.end_interval(self.trainer.step)
+        self._writing = self._writer.submit(self._write, self.trainer.state(), self.trainer.held_out_sample())
+
+    def _write(self, state: TrainerState, sample: Sample) -> OSError | None:
+        """Write the checkpoint of `state` with its figures on `sample`; return what kept it from the disk."""
+        about: dict[str, str | int] = {"agent": self._agent.name, "step": state.step, "unit": state.next_unit}
+        with span("validate", **about):
+            figures = self._validator.figures(state, sample)
+        self._metrics.complete(figures)
+        if figures is not None:
+            self.validation = figures
+            state = replace(state, validation_loss=figures.loss, validation_rows=figures.transitions)
         try:
-            write()
+            with span("checkpoint", **about):
+                self._checkpoints.save(state)
         except OSError as error:
-            self._metrics_trouble.again(error.strerror or str(error))
-        else:
-            self._metrics_trouble.over()
+            return error
+        log.info("checkpoint", extra={"step": state.step, "unit": state.next_unit})
+        return None
+
+    def _tell(self, line: MetricsLine) -> None:
+        tell(line, self._agent.name, line.step // self._settings.publish_every)
+        self._event_files.write(line)

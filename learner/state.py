@@ -63,3 +63,5 @@ class TrainerState:
     random_state: RandomState
     arrays: Mapping[str, Arrays]
     """The model's arrays in groups (see learner.models.Model.state)."""
+    validation_rows: int = 0
+    """Transitions of those games that the loss is over."""

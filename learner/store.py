@@ -15,7 +15,7 @@ import sqlite3
 import time
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,7 @@ from common.messages import Interval, StoreTotals
 from common.rejections import Rejection
 from common.settings import AgentSettings
 from common.words import Unit
+from learner import origins
 from learner.lock import DirectoryLock
 from learner.pages import PAGE_BYTES, Pages, log_of
 from learner.salvage import (
@@ -41,14 +42,18 @@ from learner.salvage import (
     whole_batches,
 )
 from learner.store_errors import clear_errors
+from learner.unit_record import UnitRecord
 
 STORE_FILE = "experience.db"
 """Name of the store in an agent's directory."""
 
 log = logging.getLogger(__name__)
 
-FORMAT = 2
-"""Version of the tables and of the batches in them; 1 held batches of format 1."""
+FORMAT = 3
+"""Version of the tables and of the batches in them; 1 held batches of format 1, 2 had no table of origins."""
+
+READABLE = (2, FORMAT)
+"""Formats that are read; with the first unit that is written a store is brought to the newest."""
 
 # The body stands last: SQLite reads a row's columns in order, so the counts cost no pages of bodies.
 _SCHEMA = """
@@ -75,35 +80,6 @@ _MENDED_TOGETHER = 32
 """Units in a transaction while a store is mended."""
 
 _INSERT = "INSERT OR IGNORE INTO units VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class UnitRecord:
-    """One batch to be stored: its body as it came, and the counts that the accounting needs."""
-
-    unit: Unit
-    body: bytes
-    """The encoded batch (see common.batch)."""
-    transitions: int
-    games_read: int
-    games_used: int
-    games_unselected: int
-    """Games that the agent's query leaves out."""
-    rejected: Mapping[str, int]
-    """Games rejected, by reason."""
-
-    @classmethod
-    def of(cls, batch: Batch, body: bytes) -> Self:
-        """Return the record of `batch`, which came as `body`."""
-        return cls(
-            unit=Unit(batch.unit),
-            body=body,
-            transitions=len(batch),
-            games_read=batch.games_read,
-            games_used=batch.games_used,
-            games_unselected=batch.unselected,
-            rejected=batch.rejected,
-        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -242,6 +218,11 @@ class ExperienceReader:
             rejected=dict(sorted(rejected.items())),
         )
 
+    def provenance(self, unit: int) -> origins.Provenance | None:
+        """Return where the batch of `unit` came from, and when; None if it isn't stored."""
+        with clear_errors(self._path):
+            return origins.select(self._connection, unit, kept=self._format == FORMAT)
+
     def rejections(self) -> Iterator[Rejection]:
         """Yield the rejected games of all stored units, in the order of their numbers."""
         with clear_errors(self._path):
@@ -262,15 +243,17 @@ class ExperienceReader:
         self.close()
 
     def _check(self) -> None:
-        with clear_errors(self._path):
+        with clear_errors(self._path), self._connection:
+            self._connection.execute("BEGIN")  # one look: the writer may bring it to another format just now
             application = self._connection.execute("PRAGMA application_id").fetchone()[0]
             version = self._connection.execute("PRAGMA user_version").fetchone()[0]
             if application != APPLICATION_ID:
                 raise _Foreign(f"{self._path}: this is not an experience store of Rookery")
             meta = dict(self._connection.execute("SELECT name, value FROM meta"))
-            if version != FORMAT:
-                kind = StoreDamaged if meta.get("format") == str(FORMAT) else StoreError
-                told = f"the store has format {version}, this Rookery reads {FORMAT}"
+            self._format = version
+            if version not in READABLE or meta.get("format") != str(version):
+                kind = StoreDamaged if meta.get("format") in [str(number) for number in READABLE] else StoreError
+                told = f"the store has format {version}, this Rookery reads {' and '.join(map(str, READABLE))}"
                 raise kind(f"{self._path}: {told}: begin in a new run directory, or use the Rookery that wrote it")
         stored, wanted = (meta.get("agent"), meta.get("side")), (self._agent.name, str(self._agent.side))
         if stored != wanted:
@@ -325,10 +308,12 @@ class _Writer(ExperienceReader):
         """
         new: list[UnitRecord] = []
         now = time.time()
+        self._upgrade()
         with clear_errors(self._path), self._connection:
             self._connection.execute("BEGIN IMMEDIATE")
             for record in records:
-                if self._connection.execute(_INSERT, _row(record, now)).rowcount == 1:
+                if self._connection.execute(_INSERT, record.row(now)).rowcount == 1:
+                    origins.insert(self._connection, record.unit, record.origin)
                     new.append(record)
         self._count(records, new)
         return {record.unit for record in new}
@@ -374,12 +359,25 @@ class _Writer(ExperienceReader):
         self._connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
         with self._connection:
             self._connection.execute("BEGIN IMMEDIATE")
-            for statement in _SCHEMA.split(";"):
+            for statement in (*_SCHEMA.split(";"), origins.SCHEMA):
                 self._connection.execute(statement)
             meta = {"agent": self._agent.name, "side": str(self._agent.side), "format": str(FORMAT)}
             self._connection.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
             self._connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             self._connection.execute(f"PRAGMA user_version = {FORMAT}")
+
+    def _upgrade(self) -> None:
+        """Bring a store of an older format to ours, in place: all of it or nothing.
+
+        Not when it is opened: a full disk is no reason not to read it.
+        """
+        if self._format != FORMAT:
+            with clear_errors(self._path), self._connection:
+                self._connection.execute("BEGIN IMMEDIATE")
+                self._connection.execute(origins.SCHEMA)
+                self._connection.execute("UPDATE meta SET value = ? WHERE name = 'format'", (str(FORMAT),))
+                self._connection.execute(f"PRAGMA user_version = {FORMAT}")
+            self._format = FORMAT
 
     def _count(self, records: Sequence[UnitRecord], new: Sequence[UnitRecord]) -> None:
         """Bring totals and duplicates up to date; both are replaced whole, so that readers never see half."""
@@ -484,17 +482,3 @@ def _finish_mending(path: Path) -> Path:
     except OSError as error:
         raise StoreError(f"{path}: the mended store can't take its place: {error.strerror}") from error
     return aside
-
-
-def _row(record: UnitRecord, now: float) -> tuple[int | float | str | bytes, ...]:
-    return (
-        record.unit,
-        record.transitions,
-        record.games_read,
-        record.games_used,
-        record.games_unselected,
-        json.dumps(dict(record.rejected), sort_keys=True),
-        now,
-        zlib.crc32(record.body),
-        record.body,
-    )

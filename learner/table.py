@@ -17,6 +17,7 @@ from common.hashes import position_hashes
 from common.moves import MOVES
 from common.positions import Positions
 from learner.models import Estimates, Losses
+from learner.ranks import values_and_ranks
 from learner.replay import Sample
 
 STEP_EXPONENT = 0.7
@@ -115,10 +116,11 @@ class TabularSarsa:
             prior_logits=logits[rows, actions],
         )
 
-    def losses_on(self, sample: Sample) -> tuple[float, Losses]:
-        """Return half the mean squared TD error on `sample`, and the same as losses; changes nothing."""
+    def judge(self, sample: Sample) -> tuple[float, Losses, npt.NDArray[np.int64]]:
+        """Return half the mean squared TD error, the same as losses, and the moves' ranks; changes nothing."""
         loss = float(np.mean(self._errors(sample) ** 2)) / 2.0
-        return loss, Losses(q=loss, value=0.0, prior=0.0, gradient_norm=0.0, steps=1)
+        _, ranks = values_and_ranks(self, sample.positions, sample.actions)
+        return loss, Losses(q=loss, value=0.0, prior=0.0, gradient_norm=0.0, steps=1), ranks
 
     def _errors(self, sample: Sample) -> npt.NDArray[np.float64]:
         """Return the TD errors r + γ Q(s′, a′) - Q(s, a), [n]."""

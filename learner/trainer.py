@@ -27,12 +27,12 @@ from common.batch import Batch
 from common.errors import StoreDamaged, StoreError, TrainingError
 from common.settings import AgentSettings, Objective, Settings
 from common.transitions import Transitions, probe_transitions, transitions
-from learner.evaluation import Validation, held_out, validate
+from learner.evaluation import held_out
 from learner.metrics import NO_PROBES, ProbeMetrics, UnitMetrics
 from learner.models import Losses
 from learner.probe_buffer import ProbeBuffer
 from learner.registry import make_model
-from learner.replay import ReplayBuffer, ReplayStats
+from learner.replay import ReplayBuffer, ReplayStats, Sample
 from learner.state import RandomState, TrainerState
 from learner.store import ExperienceReader
 
@@ -150,17 +150,16 @@ class Trainer:
         for count in self._bursts(min(self._end, self._step + steps)):
             self._take_steps(count)
 
-    def validate(self) -> Validation | None:
-        """Return figures on the games that are kept out of training, None where there are none yet."""
-        slots = self._buffer.held_out(VALIDATION_ROWS)
-        return validate(self._model, self._buffer.take(slots)) if len(slots) else None
+    def held_out_sample(self) -> Sample:
+        """Return a copy of transitions that are kept out of training: at most VALIDATION_ROWS, none at first."""
+        return self._buffer.take(self._buffer.held_out(VALIDATION_ROWS))
 
     def final_weights(self) -> Publication:
         """Return the weights after the last unit; their version is new unless they were published already."""
         version = -(-self._step // self._settings.publish_every)
         return Publication(version=version, step=self._step, weights=self._model.weights())
 
-    def state(self, validation_loss: float | None = None) -> TrainerState:
+    def state(self) -> TrainerState:
         """Return a copy of all that training goes on from, the replay buffer aside: that is in the store."""
         return TrainerState(
             agent=self._agent.name,
@@ -170,7 +169,7 @@ class Trainer:
             next_unit=self._next_unit,
             transitions=self._transitions,
             td_error=self._td_error,
-            validation_loss=validation_loss,
+            validation_loss=None,
             random_state=RandomState.of(self._generator),
             arrays=self._model.state(),
         )
@@ -290,13 +289,12 @@ class Trainer:
     def _prepared(self, count: int) -> Iterator[Any]:
         """Yield `count` samples, drawn in order in a thread of their own, at most PREPARED_AHEAD ahead."""
         waiting: deque[Future[Any]] = deque()
-        for number in range(count + PREPARED_AHEAD):
+        ahead = min(PREPARED_AHEAD, count)
+        for number in range(count + ahead):
             if number < count:
                 waiting.append(self._preparer.submit(self._draw))
-            if waiting and (number >= PREPARED_AHEAD or number >= count):
+            if number >= ahead:
                 yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
 
     def _draw(self) -> Any:
         """Draw the next sample, and prepare it."""

@@ -10,12 +10,13 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 SERVICES = ("actor", "broker", "learner")
-PACKAGES = (*SERVICES, "agent", "arena", "common", "deploy")
+PACKAGES = (*SERVICES, "agent", "arena", "common", "deploy", "watch")
 MAX_LINES = 500
 ALLOWED = {
     "common": {"common"},
     "agent": {"agent", "common"},
     "arena": {"arena", "agent", "common"},
+    "watch": {"watch", "agent", "common"},
     "actor": {"actor", "agent", "common"},
     "broker": {"broker", "common"},
     "learner": {"learner", "agent", "common"},

@@ -19,6 +19,8 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?!https?://)([^)#]+)\)")
 PROMPT = re.compile(r"^\S*\$\s+(.*)$")
+SHELL = re.compile(r"\s+(?:2?>|&|\|)|;")
+"""What ends a command and is the shell's: redirections, pipes, the background."""
 
 
 def blocks(kind: str) -> list[tuple[str, str]]:
@@ -35,7 +37,7 @@ def blocks(kind: str) -> list[tuple[str, str]]:
 def commands() -> list[tuple[str, list[str]]]:
     lines = [(place, line) for place, text in blocks("console") for line in text.splitlines()]
     typed = [(place, match[1]) for place, line in lines if (match := PROMPT.match(line))]
-    return [(place, shlex.split(line, comments=True)) for place, line in typed]
+    return [(place, shlex.split(SHELL.split(line)[0], comments=True)) for place, line in typed]
 
 
 def ours() -> list[tuple[str, list[str]]]:

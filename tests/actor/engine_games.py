@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import zstandard
 
+from actor.engine_commands import EngineGame
 from common import scores
 from common.positions import Positions, empty
 
@@ -26,13 +27,15 @@ class MadeGame:
     comment_scores: npt.NDArray[np.int16] = field(default_factory=lambda: np.zeros(0, np.int16))
     has_comment_score: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
 
-    def boards(self) -> list[chess.Board]:
-        board = chess.Board(self.start_fen or chess.STARTING_FEN)
-        boards = [board.copy()]
-        for move in self.moves_uci:
-            board.push_uci(move)
-            boards.append(board.copy())
-        return boards
+
+def boards_of(game: EngineGame) -> list[chess.Board]:
+    """Return the board before each move of a game, and after the last."""
+    board = chess.Board(game.start_fen or chess.STARTING_FEN)
+    boards = [board.copy()]
+    for move in game.moves_uci:
+        board.push_uci(move)
+        boards.append(board.copy())
+    return boards
 
 
 def game_of(moves: Sequence[str], start_fen: str | None = None) -> MadeGame:
@@ -94,7 +97,7 @@ def unpipelined_scores(stockfish: str, games: Sequence[MadeGame], nodes: int) ->
     with chess.engine.SimpleEngine.popen_uci(stockfish) as engine:
         for game in games:
             row = []
-            for board in game.boards():
+            for board in boards_of(game):
                 if board.is_checkmate() or board.is_stalemate():
                     row.append(scores.CHECKMATED if board.is_checkmate() else scores.DRAWN)
                     continue

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from actor.engine import Engine, Evaluated
-from actor.engine_commands import game_fens
+from actor.engine_commands import Line, game_fens
 from common.errors import EngineDied, EngineNotUsable
 from tests.actor.engine_games import MadeGame, game_of, real_games, unpipelined_scores
 from tests.actor.fake_engine import fake_engine, starts
@@ -156,6 +156,18 @@ def test_each_game_gets_its_own_scores(tmp_path: Path) -> None:
     positions = sum(len(game.positions) for game in GAMES)
     assert (stats.positions, stats.nodes, stats.games, stats.failed) == (positions, 5 * positions, 4, 0)
     assert (stats.outstanding, stats.ahead, stats.restarts) == (0, 0, 0)
+
+
+def test_sets_of_lines_are_not_counted_as_games(tmp_path: Path) -> None:
+    poisoned = "def go():\n    if '2PP4' in position: os._exit(1)\n    answer()"
+    start, fatal = game_fens(GAMES[0])[0], game_fens(GAMES[1])[3]
+    with quick(fake_engine(tmp_path, poisoned)) as engine:
+        engine.submit(GAMES[0])
+        tickets = [engine.submit_lines([Line(start), Line(start)]), engine.submit_lines([Line(fatal)])]
+        done = finish(engine, 3)
+        stats = engine.stats()
+    assert [done[ticket].failure for ticket in tickets] == [None, "the engine ended"]
+    assert (stats.games, stats.failed) == (1, 0)
 
 
 def test_a_game_without_a_position_to_ask_is_done_at_once(tmp_path: Path) -> None:
@@ -357,7 +369,10 @@ def test_an_engine_that_somebody_kills_in_its_handshake_died_and_may_be_started_
 
 def test_an_engine_that_the_processor_can_not_run_is_not_usable(tmp_path: Path) -> None:
     path = fake_engine(tmp_path, "def hello(): os.kill(os.getpid(), 4)")
-    with pytest.raises(EngineNotUsable, match="SIGILL ends it: is it built for this CPU"), quick(path):
+    with (
+        pytest.raises(EngineNotUsable, match="SIGILL ends it, as it does a build for another CPU; give another"),
+        quick(path),
+    ):
         pass
 
 

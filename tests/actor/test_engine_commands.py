@@ -4,7 +4,7 @@ import chess
 import pytest
 
 from actor.engine_commands import BARRIER, game_commands, game_fens
-from tests.actor.engine_games import MadeGame, game_of, real_games
+from tests.actor.engine_games import MadeGame, boards_of, game_of, real_games
 
 SHUFFLE = ["g1f3", "g8f6", "f3g1", "f6g8"]
 PINNED_EN_PASSANT = "8/8/8/8/k2p3R/8/4P3/4K3 w - - 0 1"
@@ -17,7 +17,7 @@ def stockfish_fen(board: chess.Board) -> str:
 
 def test_fens_are_those_of_python_chess(shared_data: Path) -> None:
     for game in real_games(shared_data, 25):
-        assert game_fens(game) == [stockfish_fen(board) for board in game.boards()]
+        assert game_fens(game) == [stockfish_fen(board) for board in boards_of(game)]
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def test_fens_are_those_of_python_chess(shared_data: Path) -> None:
 )
 def test_fens_of_games_from_a_position_are_those_of_python_chess(start: str, moves: list[str]) -> None:
     game = game_of(moves, start)
-    assert game_fens(game) == [stockfish_fen(board) for board in game.boards()]
+    assert game_fens(game) == [stockfish_fen(board) for board in boards_of(game)]
 
 
 def test_positions_go_without_moves_where_nothing_was_repeated() -> None:

@@ -23,6 +23,7 @@ from common.probes import NO_REPLY
 from common.scores import expected_score_exact, from_centipawns, from_mate
 from common.settings import AgentSettings, EvaluationSource, Reward, Settings, Side
 from common.transitions import probe_transitions, transitions
+from tests.actor.engine_games import boards_of
 from tests.actor.fake_engine import fake_engine
 from tests.actor.judging import Chooser, judges_of, random_network
 from tests.actor.oracle import cut, raw_games, read_bytes
@@ -42,7 +43,8 @@ TEXTS = [
 
 
 def settings_of(**changes: Any) -> Settings:
-    return Settings(**{"nodes": NODES, "probe_rate": 1.0, "agents": (WHITE, BLACK), "seed": 5} | changes)
+    own = {"probe_rate": 1.0, "probe_exploration": 0.0}
+    return Settings(**{"nodes": NODES, "agents": (WHITE, BLACK), "seed": 5} | own | changes)
 
 
 def desk_of(engine: Engine, settings: Settings, judges: Judges, store: Evaluations | None = None) -> Desk:
@@ -156,15 +158,6 @@ def test_probes_are_what_python_chess_and_an_engine_asked_alone_make_of_the_move
         assert not probes.ended.all()
 
 
-def boards_of(game: Any) -> list[chess.Board]:
-    board = chess.Board(game.start_fen or chess.STARTING_FEN)
-    boards = [board.copy()]
-    for move in game.moves_uci:
-        board.push_uci(move)
-        boards.append(board.copy())
-    return boards
-
-
 # What a probe's scores follow from --------------------------------------------------------------------
 
 
@@ -227,7 +220,7 @@ def test_moves_are_drawn_from_the_policy_at_a_temperature() -> None:
     draws = np.linspace(0.0, 1.0, 2000, endpoint=False)
 
     def shares(temperature: float) -> list[float]:
-        drawn = [seen.moves.index(drawn_move(seen, temperature, draw)) for draw in draws.tolist()]
+        drawn = [seen.moves.index(drawn_move(seen, temperature, 0.0, draw)) for draw in draws.tolist()]
         return (np.bincount(drawn, minlength=4) / len(drawn)).tolist()
 
     assert shares(0.0) == [0, 1, 0, 0]
@@ -235,6 +228,18 @@ def test_moves_are_drawn_from_the_policy_at_a_temperature() -> None:
     squares = np.array([0.01, 0.36, 0.0, 0.09])
     assert shares(0.5) == pytest.approx((squares / squares.sum()).tolist(), abs=0.002)
     assert shares(0.001) == [0, 1, 0, 0]
+
+
+def test_a_share_of_the_moves_is_drawn_from_all_legal_ones_alike() -> None:
+    seen = judgement(0.1, 0.6, 0.0, 0.3)
+    draws = np.linspace(0.0, 1.0, 2000, endpoint=False).tolist()
+
+    def shares(exploration: float) -> list[float]:
+        drawn = [seen.moves.index(drawn_move(seen, 1.0, exploration, draw)) for draw in draws]
+        return (np.bincount(drawn, minlength=4) / len(drawn)).tolist()
+
+    assert shares(1.0) == [0.25, 0.25, 0.25, 0.25]
+    assert shares(0.4) == pytest.approx([0.16, 0.46, 0.1, 0.28], abs=0.002)
 
 
 # What can be in the way -------------------------------------------------------------------------------

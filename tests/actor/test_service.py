@@ -1,3 +1,4 @@
+import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 
@@ -5,6 +6,7 @@ import numpy as np
 import pytest
 
 from actor import service
+from actor.engine import Engine
 from actor.labels import Labels
 from actor.service import ActorService
 from actor.work import Desk
@@ -12,6 +14,7 @@ from agent.weights import pack
 from common.batch import decode
 from common.errors import Refused
 from common.links import ActorEvent, LeasedUnit, Weights
+from common.logs import fields_of
 from common.messages import Action, ActorReport, BatchHeader, Lease, Order, RawGame, Refusal, WeightsHeader
 from common.settings import EvaluationSource, Settings
 
@@ -260,3 +263,64 @@ def test_weights_go_to_the_desk_for_its_probes(
     assert [head[:3] for head in seen] == [("white", 4, "mlp"), ("white", 5, "mlp")]
     for at, (*_, arrays) in zip((4, 5), seen, strict=True):
         np.testing.assert_array_equal(arrays["w"], array + at)  # type: ignore[index]
+
+
+# What is recorded of the work
+
+
+def events(caplog: pytest.LogCaptureFixture, *names: str) -> list[tuple[object, ...]]:
+    """Name, unit and agent of the events and spans of these names, in order."""
+    found = [(record.getMessage(), fields_of(record)) for record in caplog.records if record.name == "trace"]
+    told = [(fields.get("name", event), fields.get("unit"), fields.get("agent")) for event, fields in found]
+    return [one for one in told if one[0] in names]
+
+
+def test_each_step_of_a_unit_is_recorded(
+    link: FakeLink, actor: ActorService, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, logger="trace")
+    link.script += [[], [leased(3)], [leased(4, "black")], []]
+    actor.run()
+    assert events(caplog, "read", "batch") == [
+        ("read", 3, None), ("batch", 3, None), ("read", 4, None), ("batch", 4, None)
+    ]  # fmt: skip
+    assert events(caplog, "lease") == [("lease", 3, None), ("lease", 4, None)]
+    assert events(caplog, "encode") == [("encode", 3, "white"), ("encode", 3, "black"), ("encode", 4, "black")]
+    assert events(caplog, "send") == [("send", 3, "white"), ("send", 3, "black"), ("send", 4, "black")]
+    assert events(caplog, "engine") == []  # comments count, and no engine was asked
+
+
+def test_a_game_is_sampled_now_and_then(
+    link: FakeLink, actor: ActorService, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, logger="trace")
+    link.script += [[leased(3)], [leased(4)], [leased(5)], []]
+    actor.run()
+    assert events(caplog, "game") == [("game", 3, None)]
+
+
+def test_nothing_is_recorded_unless_it_goes_somewhere(
+    link: FakeLink, actor: ActorService, caplog: pytest.LogCaptureFixture
+) -> None:
+    link.script += [[leased(3)], []]
+    actor.run()
+    assert not [record for record in caplog.records if record.name == "trace"]
+
+
+def test_an_engines_work_is_recorded_and_reported(
+    link: FakeLink, stop: Stop, stockfish: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, logger="trace")
+    with Engine(stockfish, nodes=50) as engine:
+        desk = Desk(Labels(EvaluationSource.ENGINE, engine), engine, EvaluationSource.ENGINE)
+        link.script += [[leased(0), leased(1)], []]
+        ActorService(Settings(games_per_unit=2, nodes=50), "a", link, desk, stop).run()  # type: ignore[arg-type]
+    spans = [fields_of(record) for record in caplog.records if fields_of(record).get("name") == "engine"]
+    assert [fields["unit"] for fields in spans] == [0, 1]
+    (first, second) = [(int(str(span["begin_ns"])), float(str(span["seconds"]))) for span in spans]
+    assert second[0] >= first[0] + first[1] * 1e9 - 1000  # one after the other
+    report = link.reports[-1]
+    assert report.engine_positions == 4  # of the same game twice, evaluated once for all
+    assert 200 <= report.engine_nodes < 300
+    assert report.cpu_s > 0.0
+    assert report.probes == 0

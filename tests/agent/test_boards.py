@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from actor.games import Game, read_games
-from agent.boards import actions_of, move_of, positions_of, repetitions_of, side_of, with_history
-from common.moves import decode
+from agent.boards import actions_of, positions_of, repetitions_of, side_of, with_history
+from common.moves import decode, uci_table
 from common.positions import NO_FILE, concatenate
 from common.settings import Side
 from tests.actor.oracle import cut, raw_games, read_bytes
@@ -80,7 +80,6 @@ def assert_rows_are_the_actors(games: list[Game]) -> Counter[str]:
         for ply, uci in enumerate(game.moves_uci):
             move = chess.Move.from_uci(uci)
             assert actions_of([move], side_of(board)).tolist() == [game.actions[ply]]
-            assert move_of(int(game.actions[ply]), side_of(board)) == move
             among["castling"] += board.is_castling(move)
             among["en passant"] += board.is_en_passant(move)
             among["under-promotion"] += move.promotion not in (None, chess.QUEEN)
@@ -120,7 +119,7 @@ def test_rows_are_those_of_an_independent_reading() -> None:
 
 @pytest.mark.parametrize("side", [Side.WHITE, Side.BLACK])
 def test_every_action_is_a_move_and_back(side: Side) -> None:
-    moves = [move_of(action, side) for action in range(1880)]
+    moves = [chess.Move.from_uci(uci) for uci in uci_table(side)]
     np.testing.assert_array_equal(actions_of(moves, side), np.arange(1880))
     turned = 0 if side is Side.WHITE else 56
     starts, ends, _ = decode(np.arange(1880, dtype=np.uint16))

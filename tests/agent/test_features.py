@@ -13,12 +13,13 @@ from agent.features import (
     Attacks,
     attacks,
     move_features,
+    places_of,
     position_features,
     pseudo_legal_moves,
     situations,
     tokens,
 )
-from common.moves import indices_by_uci, pseudo_legal_mask
+from common.moves import MOVES, indices_by_uci, pseudo_legal_mask
 from common.positions import Positions, concatenate
 from common.settings import Side
 from tests.common.boards import AWKWARD_FENS, all_boards, positions_of
@@ -173,6 +174,16 @@ def test_pseudo_legal_moves_are_those_of_the_mask(positions: Positions) -> None:
     mask[np.arange(len(played)), played] = True
     rows, actions = pseudo_legal_moves(positions, played)
     np.testing.assert_array_equal(np.stack([rows, actions], axis=1), np.argwhere(mask))
+
+
+def test_the_moves_played_are_found_among_the_pseudo_legal_ones_whatever_the_board_says() -> None:
+    generator = np.random.default_rng(4)
+    positions = random_positions(generator, 40)
+    played = generator.integers(0, MOVES, 30)  # in the first positions
+    rows, actions = pseudo_legal_moves(positions, played)
+    places = places_of(played, rows, actions)
+    assert rows[places].tolist() == list(range(30))
+    assert actions[places].tolist() == played.tolist()
 
 
 def test_every_legal_move_is_pseudo_legal() -> None:

@@ -1,4 +1,3 @@
-import importlib.util
 from pathlib import Path
 from types import ModuleType
 
@@ -9,8 +8,8 @@ import zstandard
 
 from arena.openings import BUNDLED, load_openings
 from common.errors import SourceError
+from tests.samples.scripts import script_called
 
-SAMPLES = Path(__file__).resolve().parent.parent.parent / "samples"
 EPD = """\
 # two of them
 rnbqkbnr/pppp1ppp/8/4p3/4P3/8/PPPP1PPP/RNBQKBNR w KQkq - hmvc 0; fmvn 2; id "one";
@@ -31,12 +30,7 @@ PGN = """\
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_openings", SAMPLES / "make_openings.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script_called("make_openings")
 
 
 def test_the_bundled_openings_are_500_positions_after_eight_plies_no_two_alike() -> None:

@@ -6,7 +6,10 @@ from pathlib import Path
 import pytest
 
 from broker import collector as module
-from broker.collector import Collector, to_json, to_line
+from broker import sequences
+from broker.collector import Collector
+from common.log_lines import LogLine, decode_line, encode_line, line_of, read_log_lines
+from common.log_text import text_of
 from common.messages import LogRecord
 
 NOON_NS = 1_700_000_000_123_456_789  # 2023-11-14 22:13:20.123 UTC
@@ -21,8 +24,16 @@ def take(collector: Collector, *numbers: int, source: str = "actor-0.5e55") -> l
     return [collector.take(record(number, source)) for number in numbers]
 
 
-def lines(path: Path) -> list[dict]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
+def lines(path: Path) -> list[LogLine]:
+    return [decode_line(line) for line in path.read_bytes().splitlines()]
+
+
+def to_json(record: LogRecord) -> str:
+    return encode_line(line_of(record)).decode()
+
+
+def to_line(record: LogRecord) -> str:
+    return text_of(line_of(record))
 
 
 @pytest.fixture
@@ -65,7 +76,7 @@ def test_doubles_are_dropped_and_counted(collector, tmp_path):
     assert take(collector, 0, 1, 0, 1, 1, 3, 3, 2, 2) == [True, True, False, False, False, True, False, True, False]
     assert (collector.records, collector.duplicates) == (4, 5)
     collector.flush()
-    assert [line["number"] for line in lines(tmp_path / "logs/rookery.jsonl")] == [0, 1, 3, 2]
+    assert [line.number for line in lines(tmp_path / "logs/rookery.jsonl")] == [0, 1, 3, 2]
 
 
 def test_a_gap_as_wide_as_the_world_costs_nothing(collector):
@@ -99,44 +110,37 @@ def test_a_line_that_was_cut_off_spoils_no_other(collector, tmp_path):
     collector = Collector(tmp_path / "logs")
     assert take(collector, 1, 2) == [True, True]
     collector.close()
-    whole = [line for line in path.read_text().splitlines() if line.endswith("}")]
-    assert [json.loads(line)["number"] for line in whole] == [0, 1, 2]
+    written = read_log_lines(path)
+    assert [line.number for line in written] == [0, 1, 2]
+    assert written.damaged == 1
 
 
 # Files
 
 
-def test_a_record_is_one_line_of_json(collector, tmp_path):
+def test_a_record_is_one_line_of_opentelemetrys_data_model(collector, tmp_path):
     collector.take(
         record(
-            7, level="ERROR", event="died ü\n", fields={"unit": 3, "share": 0.5, "ok": None}, error="Traceback\n  x"
+            7, level="ERROR", event="died ü\n", host="north", error="Traceback\n  x",
+            fields={"unit": 3, "share": 0.5, "ok": None},
         )
-    )
+    )  # fmt: skip
     collector.flush()
-    assert lines(tmp_path / "logs/rookery.jsonl") == [
-        {
-            "time": "2023-11-14T22:13:20.123Z", "level": "ERROR", "service": "actor-0", "source": "actor-0.5e55",
-            "number": 7, "logger": "actor.service", "event": "died ü\n",
-            "fields": {"unit": 3, "share": 0.5, "ok": None}, "error": "Traceback\n  x",
-        }
-    ]  # fmt: skip
-
-
-def test_fields_and_error_are_left_out_where_there_are_none():
-    assert set(json.loads(to_json(record(0)))) == {
-        "time",
-        "level",
-        "service",
-        "source",
-        "number",
-        "logger",
-        "event",
-    }
+    (line,) = (tmp_path / "logs/rookery.jsonl").read_text().splitlines()
+    assert json.loads(line) == {
+        "Timestamp": "2023-11-14T22:13:20.123456Z", "SeverityText": "ERROR", "SeverityNumber": 17,
+        "EventName": "died ü\n", "Body": "died ü\n",
+        "Resource": {"service.name": "actor-0", "service.instance.id": "5e55", "host.name": "north"},
+        "InstrumentationScope": {"name": "actor.service"},
+        "Attributes": {
+            "unit": 3, "share": 0.5, "ok": None, "log.record.number": 7, "exception.stacktrace": "Traceback\n  x",
+        },
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
 def test_what_json_has_no_number_for_is_null(number):
-    assert json.loads(to_json(record(0, fields={"loss": number})))["fields"] == {"loss": None}
+    assert json.loads(to_json(record(0, fields={"loss": number})))["Attributes"]["loss"] is None
 
 
 def test_a_line_for_people_has_the_service_the_event_and_the_fields():
@@ -150,19 +154,24 @@ def test_asked_for_there_is_a_plain_file_per_service(tmp_path):
     take(collector, 0, source="actor-0.2")
     take(collector, 0, source="..1")
     collector.close()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["_.log", "actor-0.log", "rookery.jsonl"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "_.log",
+        "actor-0.log",
+        "rookery.jsonl",
+        "trace.jsonl",
+    ]
     assert len((tmp_path / "actor-0.log").read_text().splitlines()) == 2
 
 
 def test_the_file_is_rotated_by_its_bytes_and_only_so_many_are_kept(collector, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "ROTATE_BYTES", 2000)
+    monkeypatch.setattr(module, "ROTATE_BYTES", 3000)
     monkeypatch.setattr(module, "KEEP_FILES", 3)
     size = len(to_json(record(0, event="é" * 500)).encode()) + 1
-    assert size > 1000  # two to a file, by bytes; by characters it would be three
+    assert size > 2000  # two to a file, by bytes; by characters it would be three
     for number in range(12):
         collector.take(record(number, event="é" * 500))
     collector.flush()
-    kept = {path.name: [line["number"] for line in lines(path)] for path in (tmp_path / "logs").iterdir()}
+    kept = {path.name: [line.number for line in lines(path)] for path in (tmp_path / "logs").glob("rookery*")}
     assert kept == {
         "rookery.jsonl": [],
         "rookery.jsonl.1": [10, 11],
@@ -183,6 +192,100 @@ def test_rotated_files_are_read_by_one_that_is_started_anew(collector, tmp_path,
     assert take(collector, 0, 4) == [False, True]
     assert collector.missing == 0
     collector.close()
+
+
+# Spans
+
+
+def test_spans_go_to_a_file_of_their_own_and_leave_no_gap(collector, tmp_path):
+    collector.take(record(0))
+    collector.take(record(1, logger="trace", event="span", level="DEBUG"))
+    collector.take(record(2))
+    collector.flush()
+    assert [line.number for line in lines(tmp_path / "logs/rookery.jsonl")] == [0, 2]
+    assert [(line.number, line.event) for line in lines(tmp_path / "logs/trace.jsonl")] == [(1, "span")]
+    assert collector.missing == 0
+    collector = again(collector, tmp_path)
+    assert (collector.missing, take(collector, 1, 4)) == (0, [False, True])
+    assert collector.missing == 1
+    collector.close()
+
+
+def test_spans_are_not_in_the_plain_files(tmp_path):
+    collector = Collector(tmp_path, per_service=True)
+    collector.take(record(0, logger="trace", event="span"))
+    collector.take(record(1))
+    collector.close()
+    assert len((tmp_path / "actor-0.log").read_text().splitlines()) == 1
+
+
+def test_thousands_of_spans_between_records_are_no_gaps_for_a_collector_started_anew(collector, tmp_path):
+    for number in range(3000):
+        collector.take(record(number, logger="trace" if number % 3 else "actor.service"))
+    collector = again(collector, tmp_path)
+    assert (collector.missing, take(collector, 0, 1, 3000)) == (0, [False, False, True])
+    collector.close()
+
+
+def test_spans_that_were_rotated_away_are_not_missing(collector, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "KEEP_FILES", 2)
+    collector.take(record(0, source="broker.1"))
+    for number in range(100):
+        traced = number % 2 and number < 90
+        monkeypatch.setattr(module, "ROTATE_BYTES", 1000 if traced else 2**30)
+        collector.take(record(number, logger="trace" if traced else "actor.service"))
+    collector.take(record(2, source="broker.1"))
+    collector.flush()
+    assert len(lines(tmp_path / "logs/rookery.jsonl")) == 57
+    assert len(list((tmp_path / "logs").glob("trace*"))) == 3
+    collector = again(collector, tmp_path)
+    assert collector.missing == 0
+    take(collector, 101)
+    assert collector.missing == 1
+    collector.close()
+
+
+def test_what_a_source_lost_after_the_oldest_spans_that_are_left_is_missing(collector, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "KEEP_FILES", 2)
+    monkeypatch.setattr(module, "ROTATE_BYTES", 1000)
+    for number in range(20):
+        collector.take(record(number, logger="trace", time_ns=NOON_NS + number))
+    monkeypatch.setattr(module, "ROTATE_BYTES", 2**30)
+    for number in (0, 5, 6):  # 1 to 4 may have been spans that were rotated away
+        collector.take(record(number, source="before.1", time_ns=NOON_NS + 10**9 * (number > 0)))
+    for number in (0, 1, 3, 5, 6):
+        logger = "actor.service" if number < 5 else "trace"
+        collector.take(record(number, source="after.1", time_ns=NOON_NS + 10**9, logger=logger))
+    collector = again(collector, tmp_path)
+    assert len(list((tmp_path / "logs").glob("trace*"))) == 3
+    assert collector.missing_by_source() == {"after.1": 2}
+    assert take(collector, 2, source="after.1") == [True]
+    collector.close()
+
+
+def test_a_line_nested_without_end_is_no_record_for_a_collector_started_anew(tmp_path):
+    (tmp_path / "rookery.jsonl").write_bytes(b'{"x":' * 10**5 + b"\n" + to_json(record(0)).encode() + b"\n")
+    collector = Collector(tmp_path)
+    assert collector.take(record(0)) is False
+    collector.close()
+
+
+# Files of the version before
+
+
+OLD = (
+    b'{"time":"2026-11-22T02:56:19.331Z","level":"INFO","service":"a","source":"a.1","number":%d,'
+    b'"logger":"x","event":"y","fields":{"unit":3}}\n'
+)
+
+
+def test_files_of_the_version_before_are_gone_on_with(tmp_path):
+    (tmp_path / "rookery.jsonl").write_bytes(OLD % 0 + OLD % 1 + OLD % 3)
+    collector = Collector(tmp_path)
+    assert collector.missing == 1
+    assert take(collector, 1, 3, 4, source="a.1") == [False, False, True]
+    collector.close()
+    assert [line.number for line in read_log_lines(tmp_path / "rookery.jsonl")] == [0, 1, 3, 4]
 
 
 # A disk that is full
@@ -215,10 +318,10 @@ def test_what_a_full_disk_refuses_waits_and_is_written_when_there_is_room(collec
     assert take(collector, 1, 2) == [True, True]
     with pytest.raises(OSError, match="No space left"):
         collector.flush()
-    assert [line["number"] for line in lines(tmp_path / "logs/rookery.jsonl")] == [0]  # no half a line
+    assert [line.number for line in lines(tmp_path / "logs/rookery.jsonl")] == [0]  # no half a line
     full(None)
     collector.flush()
-    assert [line["number"] for line in lines(tmp_path / "logs/rookery.jsonl")] == [0, 1, 2]
+    assert [line.number for line in lines(tmp_path / "logs/rookery.jsonl")] == [0, 1, 2]
     assert (collector.missing, collector.dropped) == (0, 0)
 
 
@@ -259,7 +362,7 @@ def test_a_file_that_could_not_be_begun_when_it_was_to_be_rotated_is_begun_later
     collector.flush()
     take(collector, 1)
     collector.flush()
-    kept = {path.name: [line["number"] for line in lines(path)] for path in (tmp_path / "logs").iterdir()}
+    kept = {path.name: [line.number for line in lines(path)] for path in (tmp_path / "logs").glob("rookery*")}
     assert kept == {"rookery.jsonl": [], "rookery.jsonl.1": [1], "rookery.jsonl.2": [0]}
 
 
@@ -267,10 +370,10 @@ def test_a_file_that_could_not_be_begun_when_it_was_to_be_rotated_is_begun_later
 
 
 def test_gaps_beyond_number_are_given_up_and_still_counted_as_missing(collector):
-    count = 5 * module.MAX_GAPS
+    count = 5 * sequences.MAX_GAPS
     assert all(take(collector, *range(0, 2 * count, 2)))
     sequence = collector._sequences["actor-0.5e55"]
-    assert sequence._seen.intervals <= 2 * module.MAX_GAPS + 1
+    assert sequence.intervals <= 2 * sequences.MAX_GAPS + 1
     assert collector.missing == count - 1
     assert take(collector, 1) == [False]
     assert take(collector, 2 * count - 3) == [True]

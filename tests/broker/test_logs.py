@@ -1,6 +1,5 @@
 """From a log call to the collector's file: real sockets, a real router, the collector's own loop in a thread."""
 
-import json
 import logging
 import threading
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from broker.logs import collect
 from common import logs as shipping
 from common import wire
 from common.errors import OperatorError, Refused, RookeryError
+from common.log_lines import read_log_lines
 from common.logs import Logging, Spool, spool_path
 from common.messages import LogRecord
 from common.notify import Notifier
@@ -104,9 +104,7 @@ def only_ours(monkeypatch):
 def records(run: Path, source: str = "actor-0.5e55") -> list[int]:
     """Numbers of a source's records in the collector's file, as they stand."""
     path = run / "logs/rookery.jsonl"
-    whole = path.read_text().rpartition("\n")[0].splitlines() if path.exists() else []
-    found = [json.loads(line) for line in whole]
-    return [line["number"] for line in found if line["source"] == source]
+    return [line.number for line in read_log_lines(path) if line.source == source and line.number is not None]
 
 
 def say(count: int) -> None:

@@ -119,7 +119,7 @@ def test_whoever_says_hello_is_welcome_and_in_the_status(broker, actor, learner,
 
 def test_a_learner_of_an_unknown_agent_is_refused_and_told_the_known_ones(broker, learner):
     (refusal,) = learner("red").wait(Refusal)
-    assert refusal.reason == "no agent is called 'red'; this broker has: white, black"
+    assert refusal.reason == "no agent is called 'red'; this broker has: white, black: share one settings file"
 
 
 @pytest.mark.parametrize("role", ["actor", "learner"])
@@ -139,9 +139,9 @@ def test_a_reason_longer_than_a_message_may_carry_is_cut(broker, actor):
 
 def test_a_peer_of_another_protocol_version_is_told_so(broker, stranger):
     socket = stranger(zmq.DEALER, "control")
-    socket.send(msgpack.packb({"v": 3, "kind": "hello", "from": "the future"}))
+    socket.send(msgpack.packb({"v": 4, "kind": "hello", "from": "the future"}))
     told = answer(socket, Refusal).reason
-    assert told == "protocol version 3 is not ours (2): run the same release of Rookery on all hosts"
+    assert told == "protocol version 4 is not ours (3): run the same release of Rookery on all hosts"
     until(lambda: sum(broker.router.dropped.values()) == 1)
 
 
@@ -152,14 +152,14 @@ def test_a_broker_of_another_protocol_version_is_told_to_the_operator(base_port,
 
     def answer_all() -> None:
         while other.poll(10):
-            other.send_multipart([other.recv_multipart()[0], msgpack.packb({"v": 3, "kind": "anything"})])
+            other.send_multipart([other.recv_multipart()[0], msgpack.packb({"v": 4, "kind": "anything"})])
 
     for peer in (actor(), learner("white")):
-        with pytest.raises(Refused, match="the broker speaks another protocol: protocol version 3 is not ours"):
+        with pytest.raises(Refused, match="the broker speaks another protocol: protocol version 4 is not ours"):
             until(lambda: None, lambda peer=peer: (peer.poll(), answer_all()))
     operator._socket.send(wire.encode(StatusRequest()))
     until(lambda: operator._socket.poll(0), answer_all)
-    with pytest.raises(Refused, match="speaks another protocol: protocol version 3"):
+    with pytest.raises(Refused, match="speaks another protocol: protocol version 4"):
         operator.status(2.0)
 
 
@@ -638,7 +638,7 @@ def test_the_status_closes_and_knows_the_whole(broker, actor, learners, operator
 def garbage() -> list[list[bytes]]:
     totals = {"kind": "totals", "units": 1, "games": 1}
     return [
-        [b""], [b"\xc1"], [b"x" * 5000], [b"\x91" * 100_000], [b"", b"", b""], [msgpack.packb({"v": 2, **totals})],
+        [b""], [b"\xc1"], [b"x" * 5000], [b"\x91" * 100_000], [b"", b"", b""], [msgpack.packb({"v": 3, **totals})],
         [msgpack.packb({"v": 7, **totals})], [wire.encode(LeaseRequest(capacity=1))] * 9,
     ]  # fmt: skip
 

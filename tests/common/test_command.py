@@ -1,10 +1,14 @@
-from importlib.metadata import EntryPoint, EntryPoints
+import re
+import subprocess
+import sys
+from importlib.metadata import EntryPoint, EntryPoints, version
 
 import click
 import pytest
 from click.testing import CliRunner
 
 from common import command
+from common.command_groups import SERVICES
 from common.errors import OperatorError
 
 HERE = "tests.common.test_command"
@@ -46,4 +50,47 @@ def test_one_whose_extra_is_missing_says_which_to_install(brought, arguments):
 
 
 def test_an_unknown_subcommand_is_a_usage_error(brought):
-    assert CliRunner().invoke(brought, ["fly"]).exit_code == 2
+    done = CliRunner().invoke(brought, ["fly"])
+    assert done.exit_code == 2
+    assert "no command is called 'fly'" in done.output
+
+
+@pytest.mark.parametrize(("typed", "meant"), [("gret", "greet"), ("trian", "train")])
+def test_an_unknown_subcommand_is_told_with_the_nearest(brought, typed, meant):
+    assert f"no command is called {typed!r}; did you mean {meant}?" in CliRunner().invoke(brought, [typed]).output
+
+
+def test_what_a_newcomer_may_type_is_told_with_what_it_is_called():
+    assert "did you mean up?" in CliRunner().invoke(command.rookery, ["train"]).output
+
+
+def test_the_help_groups_the_commands_and_tells_where_to_begin():
+    shown = CliRunner().invoke(command.rookery, ["--help"]).output
+    assert "Begin with:\n  rookery doctor " in shown
+    assert re.search(r"^Train:\n  up +train agents", shown, re.MULTILINE)
+    assert re.search(r"^Exit codes:\n  0 ", shown, re.MULTILINE)
+    assert all(f"\n  {service} " in shown for service in SERVICES)
+    assert max(map(len, shown.splitlines())) <= 80
+
+
+def test_the_help_names_the_extra_that_a_command_lacks(monkeypatch):
+    monkeypatch.setattr(command, "_installed", lambda name: name != "torch")
+    shown = CliRunner().invoke(command.rookery, ["--help"]).output
+    assert "rookery[arena]" in shown
+    assert "rookery[broker]" not in shown
+
+
+def test_the_version_is_told():
+    assert CliRunner().invoke(command.rookery, ["--version"]).output == f"rookery, version {version('rookery')}\n"
+
+
+def test_the_help_loads_no_subcommand():
+    code = (
+        "import sys; sys.argv = ['rookery', '--help']\n"
+        "from common.command import main\n"
+        "try: main()\n"
+        "finally: print(*{'deploy', 'learner', 'numpy', 'torch', 'zmq'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "Begin with" in done.stdout
+    assert done.stdout.splitlines()[-1] == ""

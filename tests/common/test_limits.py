@@ -14,11 +14,11 @@ import zstandard
 
 from common import batch, sockets, wire
 from common.errors import MessageError
-from common.messages import ArraySpec, FromBroker, LogRecord, ToBroker, WeightsHeader
+from common.messages import PROTOCOL_VERSION, ArraySpec, FromBroker, LogRecord, ToBroker, WeightsHeader
 from common.weights_check import ITEM_BYTES, check_weights
 from common.zmq_links import unpack_games
 
-GOLDEN = Path(__file__).parent / "golden" / "protocol-2.jsonl"
+GOLDEN = Path(__file__).parent / "golden" / "protocol-3.jsonl"
 MESSAGES = {line["message"]["kind"]: line["message"] for line in map(json.loads, GOLDEN.read_text().splitlines())}
 EMPTY_LISTS = b"\xdd\x01\x00\x00\x00" + b"\x90" * (16 << 20)
 """Of 16 MiB; as Python's they would take 70 times as much."""
@@ -26,7 +26,7 @@ MEMORY_BYTES = 200 << 20
 
 
 def frame(kind: str, **fields: object) -> bytes:
-    return msgpack.packb({"v": 2, **MESSAGES[kind], **fields})
+    return msgpack.packb({"v": PROTOCOL_VERSION, **MESSAGES[kind], **fields})
 
 
 def refused(data: bytes, kinds: object = ToBroker) -> MessageError:
@@ -113,7 +113,7 @@ def test_log_records_are_bounded(fields):
 
 
 def test_the_reason_of_a_dropped_message_holds_nothing_of_the_peers():
-    assert {refused(msgpack.packb({"v": version}), ToBroker).reason for version in (1, 3, "x", 10**15)} == {
+    assert {refused(msgpack.packb({"v": version}), ToBroker).reason for version in (1, 2, 4, "x", 10**15)} == {
         "another protocol version"
     }
     assert refused(frame("order", action="/etc/passwd"), FromBroker).reason == "envelope"

@@ -177,6 +177,28 @@ def test_a_spool_is_bounded_and_counts_what_it_drops(tmp_path, monkeypatch):
     assert (tmp_path / "spool").exists() is False
 
 
+def test_spans_crowd_no_record_out_of_a_spool_also_after_a_new_start(tmp_path, monkeypatch):
+    def frames(logger, count):
+        named = {"source": "a.1", "time_ns": 1, "level": "INFO", "event": "x"}
+        return [wire.encode(LogRecord(number=number, logger=logger, **named)) for number in range(count)]
+
+    def kept(spool):
+        loggers = [wire.decode(frame, LogRecord).logger for frame in spool.take()]
+        return loggers.count("trace"), loggers.count("actor")
+
+    size = len(frames("trace", 1)[0]) + 4  # the same for a logger with as long a name
+    monkeypatch.setattr(logs, "SPOOL_LIMIT_BYTES", 20 * size)
+    spool = Spool(tmp_path / "spool")
+    spool.extend(frames("trace", 3))
+    spool = Spool(tmp_path / "spool")
+    spool.extend(frames("trace", 30) + frames("actor", 10) + frames("trace", 2))
+    spool.extend(frames("actor", 10))
+    assert spool.dropped == 30 + 5
+    assert kept(spool) == (5, 15)
+    spool.extend(frames("trace", 4))
+    assert kept(spool) == (4, 0)
+
+
 def test_a_record_that_was_cut_off_is_left_out(tmp_path):
     spool = Spool(tmp_path / "spool")
     spool.extend([b"one", b"two"])

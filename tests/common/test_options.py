@@ -2,10 +2,12 @@ import sys
 
 import click
 import pytest
+from click.shell_completion import ShellComplete
 
 from common.errors import MessageError, OperatorError, RookeryError
 from common.options import run, settings_from, settings_options
 from common.settings import EvaluationSource, Settings
+from learner.registry import NETWORKS
 
 
 @click.command()
@@ -60,8 +62,10 @@ def test_a_flag_can_be_switched_off_again(monkeypatch):
 def test_help_shows_what_a_flag_takes():
     shown = {option.name: option.metavar for option in show.params}
     assert (shown["nodes"], shown["limit_games"], shown["discount"]) == ("N", "N", "X")
-    assert (shown["evaluations"], shown["engine"]) == ("TEXT", "TEXT")
+    assert (shown["evaluations"], shown["engine"], shown["run"]) == ("FILE", "PROGRAM", "DIR")
     assert shown["evals"] == "|".join(EvaluationSource)
+    assert shown["log_level"] == "debug|info|warning|error"
+    assert shown["network"] == "|".join(NETWORKS)
 
 
 def test_a_known_error_is_one_line_and_its_exit_code(monkeypatch, capsys):
@@ -73,12 +77,29 @@ def test_a_known_error_is_one_line_and_its_exit_code(monkeypatch, capsys):
 
 def test_a_bad_setting_is_one_line_that_names_the_flag(monkeypatch, capsys):
     assert outcome(monkeypatch, show, "--nodes", "many") == 2
-    assert capsys.readouterr().err == "program: --nodes: expected `int`, got 'many'\n"
+    assert capsys.readouterr().err == "program: --nodes: expected a whole number, got 'many'\n"
 
 
-def test_an_unknown_flag_exits_with_2(monkeypatch, capsys):
+def test_an_unknown_flag_exits_with_2_and_says_where_to_read_on(monkeypatch, capsys):
     assert outcome(monkeypatch, show, "--nods", "3") == 2
-    assert "--nods" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "--nods" in told
+    assert told.endswith(" See `program --help`.\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "begun", "completed"),
+    [
+        (["--evals"], "", ["engine", "pgn", "auto"]),
+        (["--device"], "cu", ["cuda"]),
+        (["--run"], "ru", ["ru"]),
+        (["--nodes"], "", []),
+    ],
+)
+def test_the_tab_key_completes_values(arguments, begun, completed):
+    found = ShellComplete(show, {}, "program", "_PROGRAM_COMPLETE").get_completions(arguments, begun)
+    assert [item.value for item in found] == completed
+    assert {item.type for item in found} <= {"dir" if arguments == ["--run"] else "plain"}
 
 
 def test_help_exits_with_0(monkeypatch, capsys):

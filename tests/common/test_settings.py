@@ -1,5 +1,6 @@
 import tomllib
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import msgspec
 import pytest
@@ -9,14 +10,19 @@ from hypothesis import strategies as st
 from common.errors import SettingsError
 from common.settings import (
     IDENTITY,
+    NAME_OF_AGENT,
     AgentSettings,
     EvaluationSource,
+    Layer,
+    Origin,
     Reward,
     Settings,
     Side,
+    choices_of,
     differences,
     help_of,
     identity,
+    origins,
     read_file,
     resolve,
     to_toml,
@@ -30,8 +36,10 @@ OTHER = {
     "checkpoint_every": 9, "keep_checkpoints": 2, "max_units_ahead": 11, "lease_timeout_s": 0.25,
     "broker": "train1", "bind": "0.0.0.0", "base_port": 6000, "evaluations": "e.db", "log_level": "debug",
     "cooldown": 0.5, "sampling": "frequency", "held_out": 0.2, "probe_rate": 0.25, "probe_temperature": 0.5,
+    "probe_exploration": 0.1,
     "probe_share": 0.75, "max_version_lag": 3,
-    "log_files": True, "sequential": True, "keys": "/etc/keys", "insecure": True, "operator": "anna",
+    "log_files": True, "sequential": True, "trace": False, "tensorboard": False,
+    "keys": "/etc/keys", "insecure": True, "operator": "anna",
 }  # fmt: skip
 """A value for each setting that is not its default."""
 
@@ -76,7 +84,10 @@ def test_games_in_the_environment_are_separated_as_in_a_path():
 def test_an_unknown_setting_in_the_file_is_named_with_the_nearest_known_one(toml):
     file = toml("batchsize = 3\n")
     assert refusal(file, {}, {}) == f"{file}: unknown setting batchsize; did you mean batch_size?"
-    assert refusal(toml("xyzzy = 3\n"), {}, {}) == f"{file}: unknown setting xyzzy"
+    assert (
+        refusal(toml("xyzzy = 3\n"), {}, {})
+        == f"{file}: unknown setting xyzzy; `rookery config show` lists all settings"
+    )
 
 
 def test_an_unknown_setting_in_the_environment_is_named_with_the_nearest_known_one():
@@ -92,16 +103,18 @@ def test_an_unknown_setting_of_an_agent_is_named_with_the_nearest_known_one(toml
 @pytest.mark.parametrize(
     ("setting", "text", "told"),
     [
-        ("nodes", "abc", "expected `int`, got 'abc'"),
-        ("nodes", "0", "expected `int` >= 1, got '0'"),
-        ("nodes", "1.5", "expected `int`, got '1.5'"),
-        ("discount", "1.1", "expected `float` <= 1.0, got '1.1'"),
-        ("discount", "nan", "expected `float` >= 0.0, got 'nan'"),
-        ("learning_rate", "0", "expected `float` > 0.0, got '0'"),
-        ("evals", "stockfish", "invalid enum value 'stockfish', got 'stockfish'; it is one of engine, pgn, auto"),
-        ("log_files", "maybe", "expected `bool`, got 'maybe'"),
-        ("base_port", "65530", "expected `int` <= 65528, got '65530'"),
-        ("limit_games", "none", "expected `int | null`, got 'none'"),
+        ("nodes", "abc", "expected a whole number, got 'abc'"),
+        ("nodes", "0", "expected a whole number >= 1, got '0'"),
+        ("nodes", "1.5", "expected a whole number, got '1.5'"),
+        ("discount", "1.1", "expected a number <= 1.0, got '1.1'"),
+        ("discount", "nan", "expected a number >= 0.0, got 'nan'"),
+        ("learning_rate", "0", "expected a number > 0.0, got '0'"),
+        ("evals", "stockfish", "got 'stockfish'; it is one of engine, pgn, auto"),
+        ("log_files", "maybe", "expected true or false, got 'maybe'"),
+        ("base_port", "65530", "expected a whole number <= 65528, got '65530'"),
+        ("limit_games", "none", "expected a whole number, got 'none'"),
+        ("log_level", "loud", "got 'loud'; it is one of debug, info, warning, error"),
+        ("device", "gpu", "got 'gpu'; it is one of auto, cpu, cuda, cuda:N, round-robin"),
     ],
 )
 def test_a_value_of_the_wrong_type_or_range_is_told_with_where_it_was_set(toml, setting, text, told):
@@ -114,7 +127,7 @@ def test_a_value_of_the_wrong_type_or_range_is_told_with_where_it_was_set(toml, 
 
 def test_a_bad_value_within_an_agent_is_told_with_its_place_and_the_choices(toml):
     file = toml('[[agents]]\nname = "a"\nside = "red"\n')
-    told = "agents[0].side: invalid enum value 'red', got 'red'; it is one of white, black, both"
+    told = "agents[0].side: got 'red'; it is one of white, black, both"
     assert refusal(file, {}, {}) == f"{file}: {told}"
 
 
@@ -125,8 +138,10 @@ def test_a_name_of_an_agent_that_can_be_no_directory_is_refused(name):
 
 def test_agents_must_be_some_and_called_differently():
     agent = {"name": "a", "side": "white"}
-    assert refusal(None, {"agents": []}, {}).endswith("at least one agent is needed")
-    assert refusal(None, {"agents": [agent, agent]}, {}).endswith("two agents are called the same: a")
+    assert refusal(None, {"agents": []}, {}).endswith(
+        "at least one agent is needed; leave agents out for one of each colour"
+    )
+    assert refusal(None, {"agents": [agent, agent]}, {}).endswith("two agents are called the same: a; rename one")
 
 
 def test_agents_in_the_environment_are_refused():
@@ -139,10 +154,42 @@ def test_a_file_name_that_is_not_utf_8_is_refused():
 
 
 def test_a_file_that_cannot_be_read_or_is_not_toml_is_told(toml, tmp_path):
-    assert refusal(tmp_path / "none.toml", {}, {}).endswith("can't read the settings: No such file or directory")
+    file = tmp_path / "none.toml"
+    assert refusal(file, {}, {}) == f"{file}: no such file; `rookery config init {file}` writes one"
+    assert "can't read the settings: Is a directory; give a file" in refusal(tmp_path, {}, {})
     assert "not valid TOML" in refusal(toml("nodes = = 3"), {}, {})
     (tmp_path / "latin.toml").write_bytes(b'run = "\xe9"')
-    assert "not valid TOML" in refusal(tmp_path / "latin.toml", {}, {})
+    assert refusal(tmp_path / "latin.toml", {}, {}).endswith(
+        "not valid TOML: byte 7 is not UTF-8; save it as UTF-8"
+    )
+
+
+def test_an_agent_that_lacks_something_is_told_what(toml):
+    file = toml('[[agents]]\nside = "white"\n')
+    assert refusal(file, {}, {}) == f"{file}: agents[0]: name is missing; an agent has a name and a side"
+    told = refusal(None, {"agents": [{"name": "A b", "side": "white"}]}, {})
+    assert told.endswith(f"got 'A b'; it is {NAME_OF_AGENT}")
+
+
+def test_every_pattern_is_told_in_words():
+    hints = {**get_type_hints(AgentSettings, include_extras=True), **get_type_hints(Settings, include_extras=True)}
+    patterned = [
+        name
+        for name, hint in hints.items()
+        for meta in get_args(hint)
+        if isinstance(meta, msgspec.Meta) and meta.pattern
+    ]
+    assert [name for name in patterned if not choices_of(name)] == ["name"]
+
+
+def test_each_layer_is_told_as_the_origin_of_what_it_sets(toml):
+    file = toml("nodes = 1\nseed = 1\ndiscount = 0.1\n")
+    found = origins(file, {"nodes": "3", "seed": None}, {"ROOKERY_NODES": "2", "ROOKERY_SEED": "2"})
+    assert found["nodes"] == Origin(layer=Layer.FLAG, place="--nodes")
+    assert found["seed"] == Origin(layer=Layer.ENVIRONMENT, place="ROOKERY_SEED")
+    assert found["discount"] == Origin(layer=Layer.FILE, place=f"{file}: discount")
+    assert found["batch_size"] == Origin(layer=Layer.DEFAULT, place=None)
+    assert set(found) == set(Settings.__struct_fields__)
 
 
 def test_the_table_of_other_values_covers_every_setting():
@@ -232,10 +279,17 @@ def test_enums_and_paths_are_what_the_rest_of_the_code_takes_them_for():
 
 
 def test_probes_without_an_engine_are_refused(toml) -> None:
-    with pytest.raises(SettingsError, match=r"^--probe-rate: probes need an engine, and evals is pgn$"):
+    with pytest.raises(
+        SettingsError, match=r"^--probe-rate: probes need an engine, and evals is pgn; set one of them otherwise$"
+    ):
         resolve(None, {"probe_rate": 0.1, "evals": "pgn"}, {})
     assert resolve(None, {"probe_rate": 0.1, "evals": "auto"}, {}).probe_rate == 0.1
-    for name, value in (("probe_rate", 1.1), ("probe_rate", -0.1), ("probe_temperature", -1.0)):
+    for name, value in (
+        ("probe_rate", 1.1),
+        ("probe_rate", -0.1),
+        ("probe_temperature", -1.0),
+        ("probe_exploration", 1.1),
+    ):
         with pytest.raises(SettingsError, match=name.replace("_", "-")):
             resolve(None, {name: value}, {})
 

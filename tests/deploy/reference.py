@@ -30,9 +30,26 @@ FLAWED = """[Event "an illegal move"]
 0-1
 """
 
-LIMIT_GAMES = 50
+WHITE_AND_BLACK = """
+[[agents]]
+name = "white"
+side = "white"
+
+[[agents]]
+name = "black"
+side = "black"
+"""
+"""Lines of settings: the agents that there are by default."""
+
+BOTH = """
+[[agents]]
+name = "both"
+side = "both"
+"""
+
+LIMIT_GAMES = 38
 GAMES_PER_UNIT = 4
-UNITS = 13
+UNITS = 10
 """The last one is short."""
 
 FLAGS = (
@@ -61,7 +78,7 @@ EVERY_UNIT = [Interval(0, UNITS - 1)]
 
 
 def under_way(status: Status) -> bool:
-    """Whether every agent is trained on some units and not on all; checkpoints have been written then."""
+    """Whether every agent is trained on some units and not on all; checkpoints have been begun then."""
     return all(2 <= agent.units_trained < UNITS for agent in status.agents)
 
 

@@ -109,7 +109,9 @@ def test_a_file_that_ends_in_the_middle_stops_the_run_with_its_name(
 
 
 def test_empty_standard_input_is_refused(tmp_path: Path) -> None:
-    assert refusal_of_up(tmp_path / "run", "-", stdin=b"") == "standard input is empty: there is no game to read"
+    assert refusal_of_up(tmp_path / "run", "-", stdin=b"") == (
+        "standard input is empty: there is no game to read; pipe PGN into it, or name a file"
+    )
 
 
 def test_standard_input_is_kept_and_need_not_be_given_again(tmp_path: Path, stockfish: str) -> None:
@@ -137,7 +139,7 @@ def test_a_program_that_is_no_engine_is_refused(tmp_path: Path, tiny: Path) -> N
     true = shutil.which("true")
     assert true is not None
     line = refusal_of_up(tmp_path / "run", str(tiny), "--engine", true)
-    assert line == f"{true}: is not a UCI engine: it ends without saying 'uciok'"
+    assert line == f"{true}: is not a UCI engine: it ends without saying 'uciok'; give another with --engine"
 
 
 def test_a_file_that_is_no_program_is_refused_as_an_engine(tmp_path: Path, tiny: Path) -> None:
@@ -146,7 +148,7 @@ def test_a_file_that_is_no_program_is_refused_as_an_engine(tmp_path: Path, tiny:
     tiny.chmod(0o755)
     assert (
         refusal_of_up(tmp_path / "run", str(tiny), "--engine", str(tiny))
-        == f"{tiny}: can't be run: Exec format error"
+        == f"{tiny}: can't be run: Exec format error; give another with --engine"
     )
 
 
@@ -192,7 +194,9 @@ def test_a_game_that_kills_the_engine_three_times_is_rejected_and_the_run_comple
 def test_an_engine_that_answers_nothing_is_given_up(parrot: Started) -> None:
     ended = parrot.end()
     assert ended.code == 2
-    assert ended.line.endswith("/cat: is not a UCI engine: it doesn't say 'uciok' in time")
+    assert ended.line.endswith(
+        "/cat: is not a UCI engine: it doesn't say 'uciok' in time; give another with --engine"
+    )
 
 
 # The place ----------------------------------------------------------------------------------------------
@@ -210,7 +214,7 @@ def test_a_taken_port_is_named(tmp_path: Path, tiny: Path, base_port: int, stock
 
 def test_an_address_that_is_not_ours_is_refused(tmp_path: Path, tiny: Path, stockfish: str) -> None:
     line = refusal_of_up(tmp_path / "run", str(tiny), "--bind", "192.0.2.1")
-    assert line == "--bind 192.0.2.1: not an address of this host"
+    assert line == "--bind 192.0.2.1: not an address of this host; give one of its own, or 0.0.0.0 for all"
 
 
 @pytest.mark.parametrize("place", ["a file", "under a file", "the kernel's"])
@@ -330,7 +334,7 @@ def test_a_broker_turns_a_peer_of_another_version_away_and_goes_on(
         status = ask(ports)
         broker.process.terminate()
         assert broker.end().code == 0
-    assert answer.reason == "protocol version 99 is not ours (2): run the same release of Rookery on all hosts"
+    assert answer.reason == "protocol version 99 is not ours (3): run the same release of Rookery on all hosts"
     assert status is not None
     assert status.services == []
     assert sum(status.dropped.values()) == 1
@@ -353,4 +357,4 @@ def test_a_service_that_meets_a_broker_of_another_version_says_so_and_ends(
     assert "Traceback" not in ended.err
     last = ended.err.splitlines()[-1]
     assert last.startswith(f"{service}: the broker ")
-    assert last.endswith("protocol version 99 is not ours (2): run the same release of Rookery on all hosts")
+    assert last.endswith("protocol version 99 is not ours (3): run the same release of Rookery on all hosts")

@@ -10,12 +10,14 @@ from pathlib import Path
 
 import msgpack
 import msgspec
+import numpy as np
 import pytest
 import zmq
 
 from actor.engine_profile import EngineProfile
 from common.ports import Ports
-from common.settings import EvaluationSource, Settings
+from common.settings import EvaluationSource, Reward, Settings
+from common.transitions import probe_transitions
 from deploy import doctor_broker, doctor_machine, doctor_packages, doctor_torch
 from deploy.doctor import findings
 from deploy.doctor_broker import check_broker
@@ -24,8 +26,10 @@ from deploy.doctor_machine import check_machine
 from deploy.doctor_packages import Requirement, check_packages, requirements
 from deploy.doctor_torch import check_torch
 from deploy.finding import Finding, Verdict, ok
+from learner.probe_buffer import ProbeBuffer
 from tests.actor.test_engine_build import AVX2, BMI2, ICE_LAKE, SSE41, cpuinfo
 from tests.deploy.runs import SAMPLE, Ended, Started, ask, wait_until
+from tests.learner.units import probed_batch
 
 CHECKS = [
     "python", "rookery", "extra actor", "extra probes", "extra learner", "extra arena", "zeromq", "engine",
@@ -169,6 +173,26 @@ def test_more_actors_than_cpus_and_more_memory_than_there_is_are_warned_of(
     assert many["cpus"].advice.startswith("--actors 2 ")
 
 
+def test_probes_take_memory_in_learners_and_actors(tmp_path: Path) -> None:
+    def needed(**changes: float) -> float:
+        settings = Settings(run=str(tmp_path), actors=3, buffer_size=1_000_000)
+        return machine(msgspec.structs.replace(settings, **changes))["memory"].facts["needed_bytes"] or 0
+
+    assert needed(probe_temperature=0.5) == needed()
+    buffers = 2 * 200_000 * doctor_machine.PROBE_BYTES
+    assert needed(probe_rate=0.2) == needed() + buffers + 3 * doctor_machine.PROBING_BYTES
+
+
+def test_what_a_probe_takes_is_what_a_probe_buffer_takes_with_room_for_as_many_again() -> None:
+    buffer = ProbeBuffer(10_000)
+    batch = probed_batch(0, games=100)
+    probes = probe_transitions(batch, Reward.SHAPED)
+    for number in range(60):
+        buffer.append(probes, np.ones(len(probes), np.bool_), number * len(batch), (number + 1) * len(batch))
+    taken = sum(array.nbytes for array in vars(buffer).values() if isinstance(array, np.ndarray))
+    assert taken / len(buffer) == pytest.approx(doctor_machine.PROBE_BYTES, rel=0.25)
+
+
 def test_little_room_is_warned_of_and_no_place_to_write_is_a_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -266,7 +290,7 @@ def test_a_broker_of_another_protocol_is_a_failure(base_port: int) -> None:
         finding = broker_finding(base_port)
         other.join(timeout=10)
     assert finding.verdict is Verdict.FAIL
-    assert "speaks another protocol: protocol version 99 is not ours (2)" in finding.summary
+    assert "speaks another protocol: protocol version 99 is not ours (3)" in finding.summary
     assert finding.advice == "install the same release of Rookery on all hosts"
 
 

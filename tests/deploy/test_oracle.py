@@ -16,24 +16,12 @@ import pytest
 import zstandard
 
 from tests.conftest import SHARED_DATA
+from tests.deploy.reference import BOTH, WHITE_AND_BLACK
 from tests.deploy.runs import SAMPLE, Run, Started
 
 pytestmark = pytest.mark.slow
 
 NODES = 60
-AGENTS = """
-[[agents]]
-name = "white"
-side = "white"
-
-[[agents]]
-name = "black"
-side = "black"
-
-[[agents]]
-name = "both"
-side = "both"
-"""
 COLOURS = {"white": (chess.WHITE,), "black": (chess.BLACK,), "both": (chess.WHITE, chess.BLACK)}
 GAMES_PER_UNIT = 4
 REAL_GAMES = 12
@@ -199,7 +187,7 @@ def run(source: Path, tmp_path_factory: pytest.TempPathFactory, stockfish: str) 
     """The directory of a run on those games."""
     directory = tmp_path_factory.mktemp("oracle") / "run"
     settings = directory.with_suffix(".toml")
-    settings.write_text(AGENTS)
+    settings.write_text(WHITE_AND_BLACK + BOTH)
     flags = (
         "--settings",
         str(settings),

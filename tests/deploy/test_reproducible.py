@@ -14,7 +14,17 @@ from learner.checkpoints import CheckpointDirectory
 from learner.directory import AgentDirectory
 from learner.store import ExperienceReader
 from tests.deploy.expected import games_of
-from tests.deploy.reference import EVERY_UNIT, FLAGS, LIMIT_GAMES, SMALL_WINDOW, UNITS, Reference, half_way
+from tests.deploy.reference import (
+    BOTH,
+    EVERY_UNIT,
+    FLAGS,
+    LIMIT_GAMES,
+    SMALL_WINDOW,
+    UNITS,
+    WHITE_AND_BLACK,
+    Reference,
+    half_way,
+)
 from tests.deploy.runs import Run, report_of, stopped, weights_of
 
 pytestmark = pytest.mark.slow
@@ -50,11 +60,13 @@ def test_a_sequential_run_closes_its_books(reference: Reference, base_port: int)
     assert_complete(reference.directory, reference, base_port)
 
 
-@pytest.mark.parametrize("actors", [1, 3])
+@pytest.mark.parametrize("actors", [3])
 def test_actors_make_no_difference(tmp_path: Path, reference: Reference, base_port: int, actors: int) -> None:
-    with Run(tmp_path, *FLAGS, "--actors", str(actors), games=reference.games, base_port=base_port) as run:
+    flags = (*FLAGS, "--actors", str(actors), "--quiet")
+    with Run(tmp_path, *flags, games=reference.games, base_port=base_port) as run:
         ended = run.end()
         assert (ended.code, ended.err) == (0, "")
+        assert ended.out.startswith(f"{LIMIT_GAMES} games in {UNITS} units: ")  # quiet: the summary alone
         assert run.processes() == []
     assert_complete(tmp_path, reference, base_port)
 
@@ -91,6 +103,7 @@ def test_a_learner_killed_and_restarted_makes_no_difference(
     checkpoints = AgentDirectory.of(tmp_path, "white").checkpoints
     with Run(tmp_path, *FLAGS, *SMALL_WINDOW, games=reference.games, base_port=base_port) as run:
         with half_way(run):
+            run.wait_for(lambda _: any(checkpoints.glob("step-*")), "a checkpoint on disk")
             run.service("learner", "white").kill()
             state = CheckpointDirectory(checkpoints, keep=3).load_newest()
             assert state is not None
@@ -134,23 +147,11 @@ def test_a_run_that_was_interrupted_goes_on_where_it_stopped(
     assert_complete(tmp_path, reference, base_port)
 
 
-AGENTS = """
-[[agents]]
-name = "white"
-side = "white"
-
-[[agents]]
-name = "black"
-side = "black"
-
+SHORT_WINS = """
 [[agents]]
 name = "short-wins"
 side = "white"
 where = "PlyCount < 120 and Result == '1-0'"
-
-[[agents]]
-name = "both"
-side = "both"
 """
 
 
@@ -158,7 +159,7 @@ def test_more_agents_than_two_each_learn_what_they_would_have_learned_alone(
     tmp_path: Path, reference: Reference, base_port: int
 ) -> None:
     settings = tmp_path / "settings.toml"
-    settings.write_text(AGENTS)
+    settings.write_text(WHITE_AND_BLACK + SHORT_WINS + BOTH)
     flags = ("--settings", str(settings), *FLAGS)
     with Run(tmp_path / "run", *flags, games=reference.games, base_port=base_port) as run:
         ended = run.end()
@@ -183,7 +184,7 @@ def test_more_agents_than_two_each_learn_what_they_would_have_learned_alone(
     weights = weights_of(tmp_path / "run")
     assert {name: weights[name] for name in reference.weights} == reference.weights
 
-    settings.write_text("".join(AGENTS.partition('[[agents]]\nname = "short-wins"')[1:]))
+    settings.write_text(SHORT_WINS + BOTH)
     with Run(tmp_path / "alone", *flags, "--sequential", games=reference.games) as run:
         assert run.end().code == 0
     assert weights_of(tmp_path / "alone") == {name: weights[name] for name in ("both", "short-wins")}

@@ -146,6 +146,21 @@ def test_what_a_new_start_would_only_repeat_is_given_up_at_once(
         supervisor.check()
 
 
+@pytest.mark.parametrize("code", [2, 70])
+def test_without_an_optional_service_the_others_go_on(
+    tmp_path: Path, clock: Clock, supervisor: Supervisor, program: Program, code: int
+) -> None:
+    page = service(tmp_path, program(f"raise SystemExit({code})"), optional=True)
+    supervisor.add(page)
+    for _ in range(2 * QUICK_DEATHS_MAX):
+        if page.process is not None:
+            wait_for_end(page)
+        supervisor.check()
+        clock.now_s += LONGEST_PAUSE_S
+    assert page.done
+    assert page.restarts == (0 if code == 2 else QUICK_DEATHS_MAX - 1)
+
+
 def test_the_last_line_is_not_one_of_an_earlier_start(
     tmp_path: Path, supervisor: Supervisor, program: Program
 ) -> None:

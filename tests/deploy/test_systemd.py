@@ -144,7 +144,7 @@ visible_commands = pytest.mark.skipif(BELOW_TMP, reason="installed below /tmp, w
     ("options", "line"),
     [
         (["bakery"], "'bakery' is not one of 'broker', 'logs', 'learner', 'actor', 'target'."),
-        (["broker", "--settings", "nowhere.toml"], "nowhere.toml: can't read the settings: No such file"),
+        (["broker", "--settings", "nowhere.toml"], "nowhere.toml: no such file"),
         (["broker", "--user", "no-such-user"], "--user: no user 'no-such-user' on this host; make it"),
         (["broker", "--directory", "/tmp/run"], "--directory: /tmp/run: each service has a /tmp and a /var/tmp of"),
         (["broker", "--directory", "/srv/a b"], "--directory: '/srv/a b': only letters, digits and / . _ +"),

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from agent.weights import digest, load_weights
+from common.log_lines import read_log_lines
 from common.messages import Interval, Status
 from common.settings import DEFAULT_AGENTS
 from learner.directory import AgentDirectory
@@ -140,6 +141,6 @@ def test_two_hosts_learn_what_one_process_would_have(
     assert (tmp_path / "acting" / "evaluations.db").exists()
     assert not (tmp_path / "acting" / "agents").exists()
     assert not (tmp_path / "learning" / "evaluations.db").exists()
-    records = [json.loads(line) for line in (tmp_path / "learning" / "logs" / "rookery.jsonl").open()]
-    said = {(record["service"], record["event"]) for record in records}
+    lines = read_log_lines(tmp_path / "learning" / "logs" / "rookery.jsonl")
+    said = {(line.service, line.event) for line in lines}
     assert {("far-0", "started"), ("far-0", "stopped"), ("far-1", "stopped"), ("learner-white", "finished")} <= said

@@ -13,7 +13,9 @@ from learner.checkpoints import MANIFEST, CheckpointDirectory
 from learner.state import RandomState, TrainerState
 
 
-def state(step: int, td_error: float | None = 0.5, validation_loss: float | None = None) -> TrainerState:
+def state(
+    step: int, td_error: float | None = 0.5, validation_loss: float | None = None, validation_rows: int = 0
+) -> TrainerState:
     generator = np.random.Generator(np.random.PCG64(step))
     generator.integers(0, 10, 3, dtype=np.uint32)
     return TrainerState(
@@ -25,6 +27,7 @@ def state(step: int, td_error: float | None = 0.5, validation_loss: float | None
         transitions=step * 8,
         td_error=td_error,
         validation_loss=validation_loss,
+        validation_rows=validation_rows,
         random_state=RandomState.of(generator),
         arrays={
             "network": {"w": np.full((2, 3), step, np.float32), "keys": np.array([2**63], np.uint64)},
@@ -81,6 +84,31 @@ def test_the_best_is_the_best_on_held_out_games_where_there_are_any(tmp_path: Pa
     for step, (error, loss) in figures.items():
         checkpoints.save(state(step, error, loss))
     assert [name[:14] for name in names(tmp_path)] == ["step-000000030", "step-000000050"]
+
+
+def test_losses_on_more_held_out_rows_go_before_those_on_fewer(tmp_path: Path) -> None:
+    checkpoints = CheckpointDirectory(tmp_path, keep=1)
+    figures = {10: (2.0, 100), 20: (4.5, 4096), 30: (4.0, 4096), 40: (4.2, 4096)}
+    for step, (loss, rows) in figures.items():
+        checkpoints.save(state(step, 0.5, loss, rows))
+    assert [name[:14] for name in names(tmp_path)] == ["step-000000030", "step-000000040"]
+
+
+def test_about_as_many_held_out_rows_are_as_good_as_more(tmp_path: Path) -> None:
+    checkpoints = CheckpointDirectory(tmp_path, keep=1)
+    figures = {10: (2.0, 100), 20: (4.5, 1000), 30: (4.0, 910), 40: (4.2, 1005), 50: (3.0, 890)}
+    for step, (loss, rows) in figures.items():
+        checkpoints.save(state(step, 0.5, loss, rows))
+    assert [name[:14] for name in names(tmp_path)] == ["step-000000030", "step-000000050"]
+
+
+def test_a_manifest_of_before_rows_were_counted_is_read(tmp_path: Path) -> None:
+    checkpoints = CheckpointDirectory(tmp_path, keep=1)
+    manifest = checkpoints.save(state(10, validation_loss=4.0)) / MANIFEST
+    old = json.loads(manifest.read_text())
+    del old["validation_rows"]
+    manifest.write_text(json.dumps(old, indent=2))
+    assert_equal(checkpoints.load_newest(), state(10, validation_loss=4.0))
 
 
 @pytest.mark.parametrize("file", ["network.safetensors", "optimizer.safetensors", MANIFEST])

@@ -36,6 +36,11 @@ def unit(number: int, transitions: int = 10, outcomes: int = 10, steps: int = 2)
     )
 
 
+def checkpoint(metrics: MetricsFile, step: int, figures: Validation | None = VALIDATION) -> None:
+    metrics.end_interval(step)
+    metrics.complete(figures)
+
+
 def test_a_line_is_the_mean_of_its_units_by_their_rows_and_steps() -> None:
     line = summarise([unit(1, transitions=30, outcomes=0, steps=1), unit(2, 10, 5, 3), unit(3, 0, 0, 0)])
     assert (line.first_unit, line.last_unit, line.transitions, line.step, line.steps) == (1, 3, 120, 8, 4)
@@ -55,16 +60,26 @@ def test_an_interval_ends_after_its_units_and_at_a_checkpoint(tmp_path: Path) ->
     metrics = MetricsFile(path, units_per_line=4, next_unit=0)
     for number in range(6):
         metrics.add(unit(number))
-    metrics.flush(VALIDATION)
-    metrics.flush(VALIDATION)
+    checkpoint(metrics, 12)
+    checkpoint(metrics, 12, None)  # a line of nothing is none
     for number in range(6, 10):
         metrics.add(unit(number))
-    metrics.flush(VALIDATION)  # where the interval is full just then
+    checkpoint(metrics, 20)  # where the interval is full just then
     for number in range(10, 15):
         metrics.add(unit(number))
     lines = read_metrics(path)
     assert [(line.first_unit, line.last_unit) for line in lines] == [(0, 3), (4, 5), (6, 9), (10, 13)]
     assert [line.validation for line in lines] == [None, VALIDATION, VALIDATION, None]
+
+
+def test_a_checkpoint_that_is_tried_again_gets_no_second_line(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    metrics = MetricsFile(path, units_per_line=4, next_unit=0)
+    metrics.add(unit(0))
+    for step in (2, 2, 52, 102, 102, 102):  # 50 and 50 more of the cooldown
+        checkpoint(metrics, step)
+    lines = read_metrics(path)
+    assert [(line.step, line.transitions > 0) for line in lines] == [(2, True), (52, False), (102, False)]
 
 
 def test_a_line_tells_the_age_of_the_probes_that_came() -> None:
@@ -84,13 +99,11 @@ def test_a_resumed_run_leaves_the_file_of_an_undisturbed_one(tmp_path: Path) -> 
     undisturbed, path = tmp_path / "undisturbed.jsonl", tmp_path / "metrics.jsonl"
 
     def run(file: Path, first: int, end: int) -> None:
-        metrics = MetricsFile(file, units_per_line=4, next_unit=first)
+        metrics = MetricsFile(file, units_per_line=4, next_unit=first, clock_ns=lambda: 7)
         for number in range(first, end):
             metrics.add(unit(number))
-            if number % 10 == 9:  # a checkpoint
-                metrics.flush()
-        if end == 30:
-            metrics.flush()
+            if number % 10 == 9:
+                checkpoint(metrics, 2 * number + 2)
 
     run(undisturbed, 0, 30)
     run(path, 0, 27)  # killed, after the checkpoint at unit 20
@@ -105,7 +118,7 @@ def test_a_file_that_is_as_it_should_be_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     metrics = MetricsFile(path, units_per_line=1, next_unit=0)
     metrics.add(unit(0))
-    metrics.flush()
+    checkpoint(metrics, 2)
     inode = path.stat().st_ino
     MetricsFile(path, units_per_line=1, next_unit=1)
     assert path.stat().st_ino == inode

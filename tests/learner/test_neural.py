@@ -1,3 +1,4 @@
+import contextlib
 import dataclasses
 from typing import Any
 
@@ -14,6 +15,7 @@ from common.settings import Objective, Reward
 from learner.models import Estimates, Model
 from learner.neural import AVERAGE_EVERY, BINS, Q_WEIGHT, VALUE_WEIGHT, NeuralSarsa, histograms
 from learner.probe_buffer import ProbeSample
+from learner.ranks import values_and_ranks
 from learner.replay import Sample
 from learner.table import TabularSarsa
 from tests.learner.units import CPU, chain, random_positions, small_mlp
@@ -97,6 +99,24 @@ def test_a_probe_teaches_the_prior_nothing() -> None:
     assert parts[0] == parts[1] == parts[2]
 
 
+def test_no_step_waits_for_a_number_from_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tensors on torch's device `meta` have shapes and no contents: whatever reads one of them fails."""
+    made, meta = model(discount=0.9), torch.device("meta")
+    made._network.to(meta), made._average.to(meta)
+    made._losses = made._losses.to(meta)
+    monkeypatch.setattr("learner.neural._precision", lambda _: contextlib.nullcontext())
+    parts = made._parts(made._network, made.prepare(chain(probes=probes())))
+    assert [part.shape for part in parts] == [()] * 3
+
+
+def test_the_moves_that_are_possible_where_one_was_played_stand_first() -> None:
+    sample = chain(probes=probes())
+    prepared = model().prepare(sample)
+    assert prepared.possible == len(pseudo_legal_moves(sample.positions, sample.actions)[0])
+    assert prepared.inputs.rows[: prepared.possible].max() == prepared.played - 1
+    assert prepared.inputs.rows[prepared.possible :].min() == prepared.played
+
+
 @pytest.mark.parametrize(
     ("objective", "moved"),
     [(Objective.SARSA, {"q", "value", "prior"}), (Objective.CLONING, {"prior"}), (Objective.VALUE, {"value"})],
@@ -175,14 +195,23 @@ def test_losses_on_a_large_sample_are_those_of_its_rows_and_change_nothing(monke
     monkeypatch.setattr("learner.neural._ROWS", 40)  # looked at together
     made, sample = stepped(model(), chain(), 6), chain(100)
     before = {group: digest(arrays) for group, arrays in made.state().items()}
-    loss, parts = made.losses_on(sample)
-    rows = [made.losses_on(sample.take(slice(row, row + 1))) for row in range(100)]
+    loss, parts, ranks = made.judge(sample)
+    rows = [made.judge(sample.take(slice(row, row + 1))) for row in range(100)]
     assert loss == pytest.approx(np.mean([row[0] for row in rows]), rel=1e-4)
     for name in ("q", "value", "prior"):
         assert getattr(parts, name) == pytest.approx(np.mean([getattr(row[1], name) for row in rows]), rel=1e-4)
     assert loss == pytest.approx(Q_WEIGHT * parts.q + VALUE_WEIGHT * parts.value + parts.prior, rel=1e-5)
     assert {group: digest(arrays) for group, arrays in made.state().items()} == before
+    assert ranks.tolist() == [int(row[2][0]) for row in rows]
+    assert ranks.tolist() == values_and_ranks(made, sample.positions, sample.actions)[1].tolist()
     assert made.take_losses().steps == 6
+
+
+def test_ranks_are_taken_in_full_precision_where_training_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, sample = stepped(model(), chain(), 6), chain(100)
+    monkeypatch.setattr("learner.neural._precision", lambda _: torch.autocast("cpu", torch.bfloat16))
+    ranks = made.judge(sample)[2]
+    assert ranks.tolist() == values_and_ranks(made, sample.positions, sample.actions)[1].tolist()
 
 
 def test_a_sample_prepared_early_gives_the_same_step_as_one_prepared_late() -> None:

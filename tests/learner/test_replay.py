@@ -188,7 +188,15 @@ def test_memory_grows_with_the_transitions_and_not_with_the_capacity() -> None:
         buffer.append(unit(number))
     stats = buffer.stats()
     assert stats.size > 8192
-    assert stats.memory_bytes < 2 * 80 * stats.size
+    assert stats.memory_bytes < 2 * 150 * stats.size
+
+
+@pytest.mark.parametrize("sampling", Sampling)
+def test_the_memory_of_the_counters_counts(sampling: Sampling) -> None:
+    buffer = ReplayBuffer(1000, sampling=sampling)
+    arrays = [array for array in vars(buffer).values() if isinstance(array, np.ndarray)]
+    assert buffer.stats().memory_bytes == sum(array.nbytes for array in arrays)
+    assert len(arrays) == 3
 
 
 def test_a_next_decision_point_anywhere_but_in_the_next_row_is_refused() -> None:

@@ -2,6 +2,7 @@ import errno
 import logging
 import os
 import shutil
+import threading
 from pathlib import Path
 
 import msgspec
@@ -12,11 +13,15 @@ from common.errors import RunDirectoryError, StoreDamaged, StoreError
 from common.settings import Settings
 from learner.checkpoints import CheckpointDirectory
 from learner.directory import AgentDirectory
-from learner.metrics import read_metrics
+from learner.evaluation import Validation
+from learner.metrics import MetricsLine, read_metrics
+from learner.replay import Sample
 from learner.session import SAVE_AGAIN_S, TrainingSession
+from learner.state import TrainerState
 from learner.store import ExperienceStore
 from learner.trainer import Publication
-from tests.learner.units import WHITE, random_batch, record, small_settings, trained
+from learner.validator import Validator
+from tests.learner.units import CPU, WHITE, random_batch, record, small_settings, trained
 
 BATCHES = [random_batch(unit) for unit in range(8)]
 
@@ -45,6 +50,7 @@ class Learner:
         return self
 
     def __exit__(self, *error: object) -> None:
+        self.session.settle()
         self.store.close()
 
     def train(self, end: int = len(BATCHES)) -> None:
@@ -163,13 +169,65 @@ def test_figures_on_held_out_games_go_with_each_checkpoint(tmp_path: Path) -> No
         lines = read_metrics(learner.files.metrics)
         newest = CheckpointDirectory(learner.files.checkpoints, 3).load_newest()
         assert newest is not None
-        figures = learner.session.trainer.validate()
+        trainer = learner.session.trainer
+        figures = Validator(learner.settings, CPU).figures(trainer.state(), trainer.held_out_sample())
         assert figures is not None
-        assert newest.validation_loss == figures.loss
-        assert lines[-1].validation == figures
+        assert (newest.validation_loss, newest.validation_rows) == (figures.loss, figures.transitions)
+        assert lines[-1].validation == learner.session.validation == figures
         checkpointed = [line.last_unit + 1 for line in lines if line.validation is not None]
         kept = [int(path.name[-9:]) for path in learner.files.checkpoints.iterdir()]
         assert {*kept} <= {*checkpointed}
+
+
+def test_training_goes_on_while_a_checkpoint_is_judged_and_its_line_comes_first(
+    tmp_path: Path, weights: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_end, figures = threading.Event(), Validator.figures
+
+    def slowly(validator: Validator, state: TrainerState, sample: Sample) -> Validation | None:
+        assert may_end.wait(60)
+        return figures(validator, state, sample)
+
+    monkeypatch.setattr(Validator, "figures", slowly)
+    with Learner(tmp_path, checkpoint_every=20) as learner:
+        learner.train(4)
+        begun = learner.session.trainer.step
+        assert begun >= 20
+        learner.train(6)
+        assert learner.session.trainer.step > begun
+        assert read_metrics(learner.files.metrics) == []
+        may_end.set()
+        learner.train()
+        learner.finish()
+        assert learner.weights == weights
+        lines = read_metrics(learner.files.metrics)
+    assert [line.first_unit for line in lines if line.steps] == sorted({line.first_unit for line in lines})
+    assert lines[0].validation is not None
+    monkeypatch.undo()
+    with Learner(tmp_path / "undisturbed", checkpoint_every=20) as learner:
+        learner.train()
+        learner.finish()
+        assert without_times(read_metrics(learner.files.metrics)) == without_times(lines)
+
+
+def without_times(lines: list[MetricsLine]) -> list[MetricsLine]:
+    return [msgspec.structs.replace(line, time_ns=None) for line in lines]
+
+
+def test_each_interval_is_logged_with_its_figures_and_the_version(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO), Learner(tmp_path) as learner:
+        learner.train()
+        learner.session.save()
+        lines = read_metrics(learner.files.metrics)
+        every = learner.settings.publish_every
+    told = [record for record in caplog.records if record.message == "interval trained"]
+    assert {record.name for record in told} == {"learner.metrics"}
+    assert [(record.first_unit, record.step) for record in told] == [(line.first_unit, line.step) for line in lines]
+    assert [record.version for record in told] == [line.step // every for line in lines]
+    assert told[-1].validation_loss == learner.session.validation.loss
+    assert {(record.agent, record.td_error is None) for record in told} == {("white", False)}
 
 
 def test_a_store_that_lost_a_unit_unseen_is_found_damaged_at_the_end(half_way: Path) -> None:
@@ -229,12 +287,14 @@ def test_a_checkpoint_that_could_not_be_written_is_tried_again_after_a_while_and
     with Learner(tmp_path) as learner, caplog.at_level(logging.WARNING):
         full(True)
         learner.train(4)
+        learner.session.settle()
         assert [line.message for line in caplog.records] == ["checkpoint not written"]
         full(False)
         learner.train(5)
         assert not list(learner.files.checkpoints.iterdir())
         learner.now_s = SAVE_AGAIN_S
         learner.train(6)
+        learner.session.settle()
         assert len(list(learner.files.checkpoints.iterdir())) == 1
         assert [line.message for line in caplog.records][1:] == ["checkpoint written again"]
 
@@ -268,7 +328,7 @@ def test_figures_that_could_not_be_written_come_later(
         learner.train()
         learner.session.save()
         lines = read_metrics(learner.files.metrics)
-        assert [(line.first_unit, line.last_unit) for line in lines] == [(0, 5), (6, 7)]
+        assert [(line.first_unit, line.last_unit) for line in lines] == [(0, 3), (4, 7)]
         events = [line.message for line in caplog.records]
         assert events == ["metrics not written"] * 2 + ["metrics written again"]
 

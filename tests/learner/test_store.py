@@ -3,8 +3,10 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +14,7 @@ import learner.store
 from common.batch import encode
 from common.errors import RunDirectoryError, StoreDamaged, StoreError
 from common.messages import Interval, StoreTotals
+from learner.origins import Origin
 from learner.store import Duplicates, ExperienceReader, ExperienceStore
 from tests.learner.units import BLACK, WHITE, random_batch, record, store_with
 
@@ -155,28 +158,129 @@ def test_another_programs_database_is_refused_and_left_alone(path: Path) -> None
     assert path.read_bytes() == before
 
 
-def test_a_store_of_a_later_format_is_refused(path: Path) -> None:
+def make_store_of_format(path: Path, number: int) -> None:
     ExperienceStore(path, WHITE).close()
+    make_format(path, number)
+
+
+def make_format(path: Path, number: int) -> None:
     with sqlite3.connect(path) as connection:
-        connection.execute("PRAGMA user_version = 3")
-        connection.execute("UPDATE meta SET value = '3' WHERE name = 'format'")
+        connection.execute(f"PRAGMA user_version = {number}")
+        connection.execute("UPDATE meta SET value = ? WHERE name = 'format'", (str(number),))
     connection.close()
-    with pytest.raises(StoreError, match="format 3, this Rookery reads 2"):
+
+
+def test_a_store_of_a_later_format_is_refused(path: Path) -> None:
+    make_store_of_format(path, 4)
+    with pytest.raises(StoreError, match="format 4, this Rookery reads 2 and 3"):
         ExperienceStore(path, WHITE)
 
 
 def test_a_store_with_batches_of_the_first_format_is_refused_in_one_line_and_left_alone(path: Path) -> None:
-    ExperienceStore(path, WHITE).close()
-    with sqlite3.connect(path) as connection:
-        connection.execute("PRAGMA user_version = 1")
-        connection.execute("UPDATE meta SET value = '1' WHERE name = 'format'")
-    connection.close()
+    make_store_of_format(path, 1)
     before = path.read_bytes()
-    with pytest.raises(StoreError, match="format 1, this Rookery reads 2: begin in a new run directory") as caught:
+    with pytest.raises(
+        StoreError, match="format 1, this Rookery reads 2 and 3: begin in a new run directory"
+    ) as caught:
         ExperienceStore(path, WHITE)
     assert not isinstance(caught.value, StoreDamaged)  # or it would be mended, and lost
     assert "\n" not in str(caught.value)
     assert path.read_bytes() == before
+
+
+ORIGIN = Origin(actor="actor-7", host="play3", engine="Stockfish 15.1, 1000 nodes")
+
+
+def test_a_store_says_who_made_a_unit_and_when_it_was_stored(path: Path) -> None:
+    begun_ns = time.time_ns()
+    with ExperienceStore(path, WHITE) as store:
+        store.put_many([replace(record(random_batch(0)), origin=ORIGIN), record(random_batch(1))])
+        store.put_many([replace(record(random_batch(0)), origin=Origin(actor="later"))])  # a duplicate
+    with ExperienceReader(path, WHITE) as reader:
+        first, second = reader.provenance(0), reader.provenance(1)
+        assert reader.provenance(2) is None
+    assert first is not None
+    assert second is not None
+    assert (first.unit, first.origin, second.origin) == (0, ORIGIN, None)
+    assert begun_ns - 10**6 < first.stored_ns < time.time_ns() + 10**6
+
+
+@pytest.fixture
+def second_format(path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A store with unit 0 as an earlier Rookery left it: it never had a table of origins."""
+    with monkeypatch.context() as before:
+        before.setattr("learner.store.FORMAT", 2)
+        before.setattr("learner.origins.SCHEMA", "")
+        store_with(path, [random_batch(0)]).close()
+    return path
+
+
+def provenance(path: Path) -> list[Origin | None]:
+    with ExperienceReader(path, WHITE) as reader:
+        return [found.origin for unit in (0, 1) if (found := reader.provenance(unit))]
+
+
+def test_a_store_of_the_second_format_is_read_as_it_is_and_brought_to_ours_when_written(
+    second_format: Path,
+) -> None:
+    assert provenance(second_format) == [None]
+    with ExperienceStore(second_format, WHITE) as store:
+        assert store.batch(0) is not None
+        store.put_many([replace(record(random_batch(1)), origin=ORIGIN)])
+        assert store.provenance(1) is not None
+    assert provenance(second_format) == [None, ORIGIN]
+    with ExperienceStore(second_format, WHITE) as store:
+        assert store.totals().units == 2
+    assert aside(second_format) == []
+
+
+def test_a_store_of_the_second_format_on_a_full_disk_is_opened(
+    second_format: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare = learner.store._Writer._prepare
+
+    def prepare_full(store: ExperienceStore) -> bool:
+        is_new = prepare(store)
+        store._connection.execute("PRAGMA max_page_count = 1")  # no more than there are
+        return is_new
+
+    monkeypatch.setattr("learner.store._Writer._prepare", prepare_full)
+    units = [replace(record(random_batch(1)), origin=ORIGIN)]
+    with ExperienceStore(second_format, WHITE) as store:
+        assert store.batch(0) is not None
+        with pytest.raises(StoreError, match="full"):
+            store.put_many(units)
+        store._connection.execute("PRAGMA max_page_count = 100000")
+        assert store.put_many(units) == {1}
+    assert provenance(second_format) == [None, ORIGIN]
+
+
+def test_a_reader_that_comes_while_a_store_is_brought_to_ours_sees_all_of_it_or_nothing(
+    second_format: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Interrupted(sqlite3.Connection):
+        def execute(self, statement: str, *given: Any) -> sqlite3.Cursor:
+            found = super().execute(statement, *given)
+            if statement == "PRAGMA user_version":
+                monkeypatch.undo()
+                with ExperienceStore(second_format, WHITE) as store:
+                    store.put_many([record(random_batch(1))])
+            return found
+
+    connect = sqlite3.connect
+    monkeypatch.setattr("sqlite3.connect", lambda *given, **named: connect(*given, factory=Interrupted, **named))
+    with ExperienceReader(second_format, WHITE) as reader:
+        assert reader.provenance(0) is not None
+        assert reader.intervals() == [Interval(0, 1)]
+
+
+def test_a_mended_store_goes_on_without_the_origins_of_its_units(path: Path) -> None:
+    with ExperienceStore(path, WHITE) as store:
+        store.put_many([replace(record(random_batch(0)), origin=ORIGIN)])
+    with ExperienceStore(path, WHITE, mend=True) as store:
+        found = store.provenance(0)
+        assert found is not None
+        assert found.origin is None
 
 
 def test_a_missing_store_cannot_be_read(path: Path) -> None:

@@ -56,26 +56,13 @@ def play(generator: np.random.Generator, table: TabularSarsa, games: int) -> Sam
     return made
 
 
-def part(sample: Sample, rows: np.ndarray) -> Sample:
-    return Sample(
-        positions=sample.positions.take(rows),
-        actions=sample.actions[rows],
-        rewards=sample.rewards[rows],
-        expected_scores=sample.expected_scores[rows],
-        has_next=sample.has_next[rows],
-        next_positions=sample.next_positions.take(rows),
-        next_actions=sample.next_actions[rows],
-        probes=sample.probes,
-    )
-
-
 @pytest.mark.parametrize("discount", [1.0, 0.9])
 def test_q_converges_to_the_value_of_the_policy_that_played(discount: float) -> None:
     generator = np.random.default_rng(0)
     model = table(discount, learning_rate=0.003, initial_value=0.5)
     experience = play(generator, model, games=3000)
     for _ in range(6000):
-        model.step(part(experience, generator.integers(0, len(experience), 64)), 1.0)
+        model.step(experience.take(generator.integers(0, len(experience), 64)), 1.0)
     # V = ½ (Q(left) + Q(right)) solves the linear equations of the random walk.
     right, left = np.eye(5, k=1), np.eye(5, k=-1)
     won = np.array([0.0, 0.0, 0.0, 0.0, 1.0])
@@ -147,7 +134,8 @@ def test_losses_on_a_sample_are_half_the_squared_td_errors_and_change_nothing() 
     observe(model, rows[:2])
     model.step(sample(rows[1:2]), 1.0)
     before = model.state()
-    loss, losses = model.losses_on(sample(rows))
+    loss, losses, ranks = model.judge(sample(rows))
+    assert ranks.shape == (3,)
     assert loss == losses.q == pytest.approx(((0.25 + 0.25) ** 2 + 0.0 + (1.0 + 0.25) ** 2) / 3 / 2)
     assert model.take_losses().steps == 1
     assert {group: digest(arrays) for group, arrays in model.state().items()} == {

@@ -14,9 +14,11 @@ from common.probes import Probes
 from common.settings import Objective, Reward, Settings, Side
 from common.transitions import transitions
 from learner.checkpoints import CheckpointDirectory
+from learner.evaluation import Validation, validate
 from learner.registry import NETWORKS
 from learner.state import TrainerState
 from learner.trainer import Publication, Trainer, agent_seed, held_out_rows
+from learner.validator import Validator
 from tests.common.batches import played
 from tests.learner.units import (
     BLACK,
@@ -45,6 +47,11 @@ def state_digest(trainer: Trainer) -> str:
     state = trainer.state()
     arrays = "".join(digest(arrays) for arrays in state.arrays.values())
     return f"{arrays}{state.random_state}{state.td_error}{state.step}{state.transitions}".replace(" ", "")
+
+
+def figures_of(trainer: Trainer, settings: Settings) -> Validation | None:
+    """On the games that are kept out of training."""
+    return Validator(settings, CPU).figures(trainer.state(), trainer.held_out_sample())
 
 
 def finished(trainer: Trainer) -> Trainer:
@@ -135,7 +142,7 @@ def test_training_resumed_anywhere_ends_with_the_same_bits_and_figures(
             again = [resumed.train_unit(batch) for batch in store.batches(resumed.next_unit)]
             assert again == figures[state.next_unit :]
             assert state_digest(finished(resumed)) == state_digest(undisturbed)
-            assert resumed.validate() == undisturbed.validate()
+            assert figures_of(resumed, settings) == figures_of(undisturbed, settings)
             if first.next_unit < units:
                 first.train_unit(batches[first.next_unit])
             else:
@@ -405,7 +412,7 @@ def disguised(settings: Settings) -> list[Batch]:
 def test_validation_is_over_the_held_out_games_and_changes_nothing() -> None:
     trainer = trained(small_settings(held_out=0.4), PROBED[:3])
     before = state_digest(trainer)
-    figures = trainer.validate()
+    figures = figures_of(trainer, small_settings(held_out=0.4))
     rows = [transitions(batch, Reward.SHAPED) for batch in PROBED[:3]]
     expected = sum(int(held_out_rows(part, 0.4, seed=5).sum()) for part in rows)
     held = sum(map(len, rows)) - 100  # rows that the buffer has dropped
@@ -413,13 +420,21 @@ def test_validation_is_over_the_held_out_games_and_changes_nothing() -> None:
     assert figures.transitions in range(expected - held, expected + 1)
     assert figures.losses.prior > 0.0
     assert state_digest(trainer) == before
-    assert trained(small_settings(held_out=0.0), PROBED[:1]).validate() is None
+    none = small_settings(held_out=0.0)
+    assert figures_of(trained(none, PROBED[:1]), none) is None
+
+
+def test_figures_are_those_of_the_model_that_is_trained() -> None:
+    settings = small_settings(held_out=0.4)
+    trainer = trained(settings, PROBED[:3])
+    sample = trainer.held_out_sample()
+    assert figures_of(trainer, settings) == validate(trainer._model, sample)
 
 
 def test_where_every_game_is_held_out_nothing_is_trained() -> None:
     trainer = finished(trained(small_settings("table", held_out=0.999999999999), BATCHES[:2]))
     assert (trainer.step, trainer.next_unit) == (0, 2)
-    assert trainer.validate() is not None
+    assert len(trainer.held_out_sample()) > 0
     assert len(trainer.final_weights().weights["q"]) == 0
 
 

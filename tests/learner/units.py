@@ -15,8 +15,9 @@ from common.rejections import Rejection, RejectionReason
 from common.settings import AgentSettings, Settings, Side
 from learner.probe_buffer import NO_PROBES, ProbeSample
 from learner.replay import Sample
-from learner.store import ExperienceStore, UnitRecord
+from learner.store import ExperienceStore
 from learner.trainer import Trainer
+from learner.unit_record import UnitRecord
 from tests.common.batches import noisy_probes
 
 WHITE = AgentSettings(name="white", side=Side.WHITE)

@@ -188,7 +188,7 @@ class Network:
     @contextmanager
     def in_place(self) -> Iterator[None]:
         """Put this network and its clock in the place of the real ones."""
-        time = SimpleNamespace(monotonic=self.clock)
+        time = SimpleNamespace(monotonic=self.clock, time_ns=lambda: int(self.clock() * 1e9))
         with (
             mock.patch("common.sockets.make", self.make),
             mock.patch("common.sockets.bind", self.bind),

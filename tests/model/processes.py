@@ -29,8 +29,9 @@ from common.words import AgentName, Unit
 from common.zmq_links import ZmqActorLink, ZmqLearnerLink
 from learner.directory import AgentDirectory
 from learner.intake import Intake
-from learner.store import ExperienceStore, UnitRecord
+from learner.store import ExperienceStore
 from learner.trainer import Publication
+from learner.unit_record import UnitRecord
 from tests.learner.units import BLACK, WHITE, random_batch
 from tests.model.network import Clock
 
@@ -283,9 +284,9 @@ class Desk:
 
     def stats(self) -> DeskStats:
         return DeskStats(
-            positions=self._positions, engine_positions=self._positions, cached_games=0, games=0, rejected=0,
-            transitions=0, units=self._units, probes=0, probes_failed=0, units_unprobed=0, engine_busy_s=0.0,
-            engine_restarts=0,
+            positions=self._positions, engine_positions=self._positions, engine_nodes=0, cached_games=0, games=0,
+            rejected=0, transitions=0, units=self._units, probes=0, probes_failed=0, units_unprobed=0,
+            engine_busy_s=0.0, engine_restarts=0,
         )  # fmt: skip
 
 

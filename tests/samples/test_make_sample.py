@@ -1,6 +1,4 @@
-import importlib.util
 import io
-from pathlib import Path
 from types import ModuleType
 
 import chess.engine
@@ -8,17 +6,12 @@ import chess.pgn
 import pytest
 import zstandard
 
-SAMPLES = Path(__file__).resolve().parent.parent.parent / "samples"
+from tests.samples.scripts import SAMPLES, script_called
 
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_sample", SAMPLES / "make_sample.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script_called("make_sample")
 
 
 def test_the_same_seed_and_number_give_the_same_game_whatever_was_played_before(

@@ -23,9 +23,11 @@ import zstandard
 
 from actor.evaluations import Evaluations, game_key
 from agent.weights import unpack
-from broker.collector import Collector, to_json, to_line
+from broker.collector import Collector
 from common import batch, wire
 from common.errors import MessageError
+from common.log_lines import decode_line, encode_line, line_of
+from common.log_text import text_of
 from common.messages import BatchHeader, Credit, FromBroker, LogRecord, ToBroker, WeightsHeader
 from common.zmq_links import pack_games, unpack_games
 from learner import checkpoints
@@ -142,7 +144,9 @@ def _unpack_weights(mutations: Mutations, rng: random.Random) -> object:
 def _collect(collector: Collector, mutations: Mutations) -> object:
     record = wire.decode(mutations.frame("log"), LogRecord)
     collector.take(record)
-    assert "\n" not in to_json(record) + to_line(record)
+    line = line_of(record)
+    assert decode_line(encode_line(line)).event == line.event
+    assert "\n" not in text_of(line)
     return record
 
 

@@ -1,12 +1,12 @@
 """A disk that fills up again and again under a whole fleet, and directories that can't be written."""
 
-import json
 import random
 import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from common.log_lines import read_log_lines
 from common.messages import Status
 from learner.directory import AgentDirectory
 from tests.deploy.runs import SAMPLE, Run, Started, report_of, wait_until
@@ -121,8 +121,7 @@ def _trained(status: Status) -> list[int]:
 
 def _told(path: Path) -> Counter[tuple[str, str]]:
     """Count the lines about trouble in the collector's file, by source and event."""
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    return Counter((line["source"], line["event"]) for line in lines if line["event"] in TROUBLE)
+    return Counter((line.source, line.event) for line in read_log_lines(path) if line.event in TROUBLE)
 
 
 def _refused(setting: Setting) -> Outcome:

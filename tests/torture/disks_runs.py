@@ -2,9 +2,11 @@
 
 import random
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from common.log_lines import read_log_lines
 from common.messages import Status
 from learner.directory import AgentDirectory
 from tests.deploy.runs import SAMPLE, Run, report_of
@@ -52,14 +54,14 @@ def run(setting: Setting) -> list[Outcome]:
         failures.append(f"`rookery up` ended with {ended.code}: {ended.err.strip()[-300:]}")
         return [Outcome(part=part, tries=stops + 1, unit="starts", faults=faults, failures=failures)]
     found = audit(directory, wanted, report_of(directory))
-    log = (directory / "logs" / "rookery.jsonl").read_text()
-    mended = log.count('"event":"store mended: what it lacks is made again"')
+    said = Counter(line.event for line in read_log_lines(directory / "logs" / "rookery.jsonl"))
+    mended = said["store mended: what it lacks is made again"]
     return [
         Outcome(
             part=part, tries=stops + 1, unit="starts", faults=faults, expected=found.expected, stored=found.stored,
             lost=found.lost, doubled=found.doubled, weights_identical=found.weights_identical,
             failures=found.failures,
-            figures={"stores mended": mended, "mended at work": log.count('"event":"store damaged"')},
+            figures={"stores mended": mended, "mended at work": said["store damaged"]},
         )
     ]  # fmt: skip
 

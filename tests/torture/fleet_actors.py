@@ -139,6 +139,11 @@ class DelayedEngine(Engine):
         return None
 
     @property
+    def label(self) -> str:
+        """What batches say of it."""
+        return "a delay"
+
+    @property
     def hungry(self) -> bool:
         """As a real one is."""
         return sum(search.positions for search in self._searches) < HUNGRY_BELOW

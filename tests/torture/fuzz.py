@@ -19,7 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-GOLDEN = ROOT / "tests" / "common" / "golden" / "protocol-2.jsonl"
+GOLDEN = ROOT / "tests" / "common" / "golden" / "protocol-3.jsonl"
 _DONE = re.compile(r"Done (\d+) runs in (\d+) second")
 
 

@@ -47,7 +47,7 @@ class Scale:
 
 # Small units and a small window, so that the run is not over before the faults are.
 FULL = Scale(games=3000, games_per_unit=2, faults=100, units_ahead=4, lease_timeout_s=3.0)
-SHORT = Scale(games=50, games_per_unit=1, faults=8, units_ahead=2, lease_timeout_s=1.5)
+SHORT = Scale(games=40, games_per_unit=1, faults=6, units_ahead=2, lease_timeout_s=1.5)
 
 
 class FailingSupervisor(Supervisor):

@@ -12,7 +12,9 @@ from typing import Any
 
 import msgpack
 
-GOLDEN = Path(__file__).resolve().parent.parent / "common" / "golden" / "protocol-2.jsonl"
+from common.messages import PROTOCOL_VERSION
+
+GOLDEN = Path(__file__).resolve().parent.parent / "common" / "golden" / "protocol-3.jsonl"
 
 Value = Any
 NUMBERS = (
@@ -45,7 +47,7 @@ class Mutations:
         rng = self._rng
         if rng.random() < 0.0003:
             return self.large()
-        message = {"v": 2, **self._messages[kind or rng.choice(self.kinds)], **fields}
+        message = {"v": PROTOCOL_VERSION, **self._messages[kind or rng.choice(self.kinds)], **fields}
         if rng.random() < 0.7:
             message = self.changed(message)
         packed: bytes = msgpack.packb(message, strict_types=False)
@@ -60,7 +62,7 @@ class Mutations:
 
     def plain(self, kind: str, **fields: Value) -> bytes:
         """Return an envelope of a kind as it should be, but for `fields`."""
-        packed: bytes = msgpack.packb({"v": 2, **self._messages[kind], **fields})
+        packed: bytes = msgpack.packb({"v": PROTOCOL_VERSION, **self._messages[kind], **fields})
         return packed
 
     def changed(self, value: Value) -> Value:

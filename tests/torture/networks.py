@@ -5,7 +5,6 @@ row is a run of its own from the first game to the last, with real services; the
 tests/torture/cable.py. The evaluations are there already, so that the network is what a run waits for.
 """
 
-import json
 import random
 import re
 import shutil
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from unittest import SkipTest
 
+from common.log_lines import read_log_lines
 from common.messages import Status
 from tests.deploy.hosts import Host, NoHosts, hosts
 from tests.deploy.runs import SAMPLE
@@ -328,8 +328,5 @@ def _checks(watch: Watch, fleet: Fleet) -> list[str]:
 
 def _logged(fleet: Fleet) -> dict[str, int]:
     """Return how often leases ran out and deliveries were repeated."""
-    events = Counter[str]()
-    with (fleet.settings.directory / "logs" / "rookery.jsonl").open() as lines:
-        for line in lines:
-            events[json.loads(line)["event"]] += 1
+    events = Counter(line.event for line in read_log_lines(fleet.settings.directory / "logs" / "rookery.jsonl"))
     return {"leases run out": events["lease ran out"], "deliveries repeated": events["deliveries repeated"]}

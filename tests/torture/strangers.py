@@ -54,7 +54,7 @@ class Scale:
 
 
 FULL = Scale(games=300, rounds=20, idle=5000, knock_s=1.0)
-SHORT = Scale(games=40, rounds=1, idle=500, knock_s=0.5)
+SHORT = Scale(games=26, rounds=1, idle=500, knock_s=0.4)
 
 
 class Fleet:

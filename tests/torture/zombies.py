@@ -27,7 +27,7 @@ from tests.deploy.runs import Ended, Run, Started, ask, report_of, stopped, wait
 from tests.torture.outcome import Outcome, Setting
 from tests.torture.undisturbed import Undisturbed, audit, games_for, settings_for, undisturbed
 
-GAMES = 24
+GAMES = 16
 LEASE_TIMEOUT_S = 2.0
 PATIENCE_S = 90.0
 

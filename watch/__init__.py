@@ -1,0 +1,1 @@
+"""What operators see: the dashboards, metrics, traces and reports of a run."""
