@@ -149,8 +149,9 @@ def test_the_keyboard_alone_leads_through_the_page(page: "Page") -> None:
     assert page.locator("#keys-dialog").is_visible()
     page.keyboard.press("Escape")
     page.keyboard.press("3")
+    page.wait_for_function("document.activeElement.id === 'actors-title'")
     page.keyboard.press("/")
-    assert page.evaluate("document.activeElement.id") == "actors-filter"
+    page.wait_for_function("document.activeElement.id === 'actors-filter'")
     page.evaluate("localStorage.clear()")
 
 
