@@ -46,8 +46,9 @@ _MARKER = rb"\*|(?<![\w/-])(?:1-0|0-1|1/2-1/2)(?![\w/-])"
 _TERMINATION = re.compile(_MARKER)
 _SPECIAL = re.compile(rb"\{[^}]*\}?|;.*|[()]|" + _MARKER)
 #: What may stand between games without being movetext: space, closed comments, NAGs, results.
-_FILLER = re.compile(rb"(?:\s+|\{[^}]*\}|\$\d+|[!?]+|" + _MARKER + rb")*+")
-_FILLER_BEFORE_MOVES = re.compile(rb"(?:\s+|\{[^}]*\})*+")
+# Plain repeats: possessive ones go wrong in early releases of Python 3.11. Nothing follows, so none backtracks.
+_FILLER = re.compile(rb"(?:\s+|\{[^}]*\}|\$\d+|[!?]+|" + _MARKER + rb")*")
+_FILLER_BEFORE_MOVES = re.compile(rb"(?:\s+|\{[^}]*\})*")
 
 
 def split(blocks: Iterable["LineBlock"]) -> Iterator[tuple[int, bytes]]:
