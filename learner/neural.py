@@ -28,6 +28,7 @@ from agent.weights import Arrays
 from common.errors import StoreError
 from common.positions import Positions, concatenate
 from common.settings import Objective, Reward
+from learner.adamw import AdamW
 from learner.models import Estimates, Losses
 from learner.probe_buffer import NO_PROBES
 from learner.ranks import ranks_of
@@ -51,7 +52,6 @@ _WEIGHTS = {
     Objective.CLONING: (0.0, 0.0, 1.0),
     Objective.VALUE: (0.0, 1.0, 0.0),
 }
-_MOMENTS = ("exp_avg", "exp_avg_sq")
 _IMPOSSIBLE = -1e9
 _ROWS = 512  # looked at together where nothing is trained
 
@@ -101,9 +101,7 @@ class NeuralSarsa:
         self._discount, self._learning_rate = discount, learning_rate
         self._reward, self._objective = reward, objective
         self._parameters = dict(self._network.named_parameters())
-        self._optimizer = torch.optim.AdamW(
-            self._parameters.values(), lr=learning_rate, weight_decay=WEIGHT_DECAY, betas=BETAS, fused=True
-        )
+        self._optimizer = AdamW(self._parameters, weight_decay=WEIGHT_DECAY, betas=BETAS)
         self._losses = torch.zeros(4, device=device)  # sums over steps: Q, value, prior, gradient norm
         self._steps = 0
         self._updates = 0
@@ -143,14 +141,12 @@ class NeuralSarsa:
 
     def step(self, sample: PreparedSample, rate: float) -> None:
         """Take one gradient step on `sample`, the learning rate times `rate`."""
-        for group in self._optimizer.param_groups:
-            group["lr"] = self._learning_rate * rate
         parts = self._parts(self._network, sample)
         loss = self._weighted(parts)
-        self._optimizer.zero_grad(set_to_none=True)
+        self._optimizer.zero_grad()
         torch.autograd.backward(loss)
         norm = torch.nn.utils.clip_grad_norm_(self._parameters.values(), MAX_GRADIENT_NORM)
-        self._optimizer.step()
+        self._optimizer.step(self._learning_rate * rate)
         # Summed on the device: reading a loss at each step would make a GPU wait for us.
         self._losses += torch.stack((*parts, norm)).detach()
         self._steps += 1
@@ -208,22 +204,19 @@ class NeuralSarsa:
         return {
             "network": self.weights(),
             "trained": _arrays(self._network.state_dict()),
-            "optimizer": _arrays(self._optimizer_tensors()),
+            "optimizer": _arrays(self._optimizer.tensors()) if self._updates else {},
         }
 
     def restore(self, state: Mapping[str, Arrays]) -> None:
         """Go on from `state`; raise StoreError when its arrays are not those of this network."""
         parameters = self._network.state_dict()
-        moments: dict[str, Tensor] = {}
-        if state["optimizer"]:
-            moments["step"] = torch.zeros(())
-            moments |= {f"{name}.{moment}": parameters[name] for name in parameters for moment in _MOMENTS}
+        moments = self._optimizer.tensors() if state["optimizer"] else {}
         for group, expected in (("network", parameters), ("trained", parameters), ("optimizer", moments)):
             _check(group, state[group], expected)
         self._average.load_state_dict(_tensors(state["network"]))
         self._network.load_state_dict(_tensors(state["trained"]))
-        self._restore_optimizer(_tensors(state["optimizer"]))
         self._updates = int(state["optimizer"]["step"]) if state["optimizer"] else 0
+        self._optimizer.restore(_tensors(state["optimizer"]))
 
     def _parts(self, network: Network, sample: PreparedSample) -> tuple[Tensor, Tensor, Tensor]:
         """Return the losses of Q, of the value and of the prior on `sample`, each a float32 scalar."""
@@ -268,29 +261,6 @@ class NeuralSarsa:
         targets = sample.returns.clone()
         targets[: sample.played] += self._discount * values * sample.has_next
         return targets.clamp(0.0, 1.0)
-
-    def _optimizer_tensors(self) -> dict[str, Tensor]:
-        """Return the optimizer's state as named tensors: its step count, and two moments a parameter."""
-        if not self._optimizer.state:
-            return {}
-        tensors = {
-            f"{name}.{moment}": self._optimizer.state[parameter][moment]
-            for name, parameter in self._parameters.items()
-            for moment in _MOMENTS
-        }
-        first = next(iter(self._parameters.values()))
-        return {"step": self._optimizer.state[first]["step"], **tensors}
-
-    def _restore_optimizer(self, tensors: Mapping[str, Tensor]) -> None:
-        self._optimizer.state.clear()
-        if not tensors:
-            return
-        for name, parameter in self._parameters.items():
-            # Each its own copy: the optimizer counts the steps up in place, parameter by parameter.
-            self._optimizer.state[parameter] = {
-                "step": tensors["step"].to(parameter.device, copy=True),
-                **{moment: tensors[f"{name}.{moment}"].to(parameter.device) for moment in _MOMENTS},
-            }
 
 
 def histograms(scores: Tensor) -> Tensor:
