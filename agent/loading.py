@@ -10,14 +10,13 @@ from agent.networks import Mlp, Network, ResNet, Transformer
 from agent.player import TAU, Player
 from agent.weights import Arrays, load_weights
 from common.errors import RunDirectoryError, StoreError
-from common.run_files import SETTINGS_FILE, is_run
+from common.run_files import MANIFEST_FILE, SETTINGS_FILE, WEIGHTS_FILE, is_run
 from common.settings import AgentSettings, Side, read_file
 
 NETWORKS: dict[str, Callable[[], Network]] = {"mlp": Mlp, "resnet": ResNet, "transformer": Transformer}
 """Every network by the name that settings and weights give it."""
 
-WEIGHTS_FILE = "weights.safetensors"
-_CHECKPOINT_WEIGHTS, _MANIFEST = "network.safetensors", "manifest.json"
+_CHECKPOINT_WEIGHTS = "network.safetensors"
 
 
 def network_of(name: str, arrays: Arrays) -> Network:
@@ -40,9 +39,9 @@ def load_network(path: Path) -> Network:
     """Return the network in a file of weights or a checkpoint directory; raises StoreError for anything else."""
     if path.is_dir():
         try:
-            name = json.loads((path / _MANIFEST).read_bytes())["network"]
+            name = json.loads((path / MANIFEST_FILE).read_bytes())["network"]
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise StoreError(f"{path}: not a checkpoint: its {_MANIFEST} can't be read") from error
+            raise StoreError(f"{path}: not a checkpoint: its {MANIFEST_FILE} can't be read") from error
         arrays, _ = load_weights(path / _CHECKPOINT_WEIGHTS)
     else:
         arrays, about = load_weights(path)

@@ -26,7 +26,7 @@ from arena.work import Work
 from common.errors import SettingsError
 from common.progress_line import ProgressLine
 from common.quantities import duration
-from common.run_files import is_run
+from common.run_files import EVALUATION_FILE, is_run
 from common.signals import StopSignal
 
 NODES = 200
@@ -163,7 +163,7 @@ class _Outputs:
         """Return the files asked for, or those in a single run's directory."""
         single = paths[0] if len(paths) == 1 and is_run(paths[0]) else None
         return cls(
-            json_file=json_file or (single / "evaluation.json" if single else None),
+            json_file=json_file or (single / EVALUATION_FILE if single else None),
             html_file=html_file or (single / "evaluation.html" if single else None),
             pgn=pgn or (single or Path()) / "evaluation.pgn",
         )

@@ -23,12 +23,13 @@ from typing import Annotated
 import chess.engine
 import msgspec
 
-from agent.loading import WEIGHTS_FILE, load_player
+from agent.loading import load_player
 from agent.player import Player
 from arena.movers import MaterialGreedy, Mover, OnePlyMover, PolicyMover, PriorMover, RandomMover, SearchMover
 from arena.opponents import OptionValue, UciMover
 from arena.options_text import near, read_options, split_options
 from common.errors import SettingsError
+from common.run_files import WEIGHTS_FILE
 
 DEFAULT_NODES = 1000
 

@@ -6,13 +6,11 @@ from pathlib import Path
 
 import msgspec
 
-from agent.loading import WEIGHTS_FILE
 from agent.weights import load_weights
 from common.errors import RunDirectoryError, SettingsError, StoreError
-from common.run_files import SETTINGS_FILE, is_run
+from common.run_files import MANIFEST_FILE, SETTINGS_FILE, WEIGHTS_FILE, is_run
 from common.settings import IDENTITY, AgentSettings, Settings, read_file
 
-_MANIFEST = "manifest.json"
 _MANIFEST_SAYS = ("agent", "network", "step", "version", "next_unit", "transitions")
 
 About = dict[str, str | int]
@@ -67,7 +65,7 @@ def _chosen(run: Path, settings: Settings, agent: str | None) -> AgentSettings:
 
 def _manifest(checkpoint: Path) -> About:
     try:
-        manifest = json.loads((checkpoint / _MANIFEST).read_bytes())
+        manifest = json.loads((checkpoint / MANIFEST_FILE).read_bytes())
         return {name: manifest[name] for name in _MANIFEST_SAYS}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"{checkpoint}: not a checkpoint: its {_MANIFEST} can't be read") from error
+        raise StoreError(f"{checkpoint}: not a checkpoint: its {MANIFEST_FILE} can't be read") from error

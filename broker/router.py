@@ -366,6 +366,7 @@ class Router:
 
     def status(self) -> Status:
         """Return how things stand."""
+        held_back = bottleneck(self._dispatcher, self.registry, self._share)
         return Status(
             broker=self._session,
             software=self._software,
@@ -376,7 +377,9 @@ class Router:
             fraction_read=self._feed.fraction_read,
             services=self.registry.status(),
             agents=[self._agent_status(agent) for agent in self._dispatcher.ledgers],
-            bottleneck=bottleneck(self._dispatcher, self.registry, self._share),
+            bottleneck=str(held_back),
+            bottleneck_kind=held_back.kind,
+            bottleneck_agents=[*held_back.agents],
             dropped=dict(self.dropped),
             broker_share=self._share,
             memory_bytes=self._process.memory_info().rss,

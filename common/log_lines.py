@@ -186,6 +186,14 @@ def decode_line(text: bytes) -> LogLine:
             raise error from None
 
 
+def line_or_none(text: bytes) -> LogLine | None:
+    """Return the line that `text` is as `decode_line` does; None where it is damaged."""
+    try:
+        return decode_line(text)
+    except ValueError:
+        return None
+
+
 def _renewed(old: _OldLine) -> LogLine:
     service, instance = service_and_instance(old.source)
     attributes = {**old.fields, NUMBER: old.number} | ({STACKTRACE: old.error} if old.error else {})
@@ -212,9 +220,7 @@ class LogLines:
 
     def __iter__(self) -> Iterator[LogLine]:
         for text in self.texts():
-            try:
-                line = decode_line(text)
-            except ValueError:
+            if (line := line_or_none(text)) is None:
                 self.damaged += 1
             else:
                 yield line

@@ -15,6 +15,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from common.bottlenecks import BottleneckKind
 from common.roles import Action as Action
 from common.roles import Role as Role
 
@@ -475,7 +476,11 @@ class Status(Message, frozen=True, kw_only=True, tag="status"):
     services: list[ServiceStatus]
     agents: list[AgentStatus]
     bottleneck: str
-    """The name of what holds the run back, and why."""
+    """What holds the run back, and why, in words."""
+    bottleneck_kind: BottleneckKind | None = None
+    """The same for programs; None from a broker that has only words for it."""
+    bottleneck_agents: list[str] = []
+    """Agents whose learners hold the run back, or are waited for."""
     dropped: dict[str, int]
     """Messages dropped, by reason."""
     broker_share: float

@@ -1,6 +1,7 @@
 """What a run directory is known by, for all who are given one: the settings that `rookery up` keeps in it.
 
-One of services that were started otherwise keeps none; who looks back at it is given the services' file.
+One of services that were started otherwise keeps none; who looks back at it is given the services' file. Names of
+files in it that several packages read are here, too.
 """
 
 import difflib
@@ -11,6 +12,12 @@ from common.settings import Settings, read_file, resolve
 
 SETTINGS_FILE = "settings.toml"
 """What makes a directory a run directory."""
+EVALUATION_FILE = "evaluation.json"
+"""The report card that `rookery evaluate` leaves in it."""
+WEIGHTS_FILE = "weights.safetensors"
+"""The latest weights of an agent, in its directory."""
+MANIFEST_FILE = "manifest.json"
+"""What a checkpoint is, in the checkpoint's directory."""
 
 
 def is_run(directory: Path) -> bool:

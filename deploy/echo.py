@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from common.log_lines import LOG_FILE, decode_line
+from common.log_lines import LOG_FILE, line_or_none
 from common.log_text import text_of, without_controls
 from common.logs import TRACE, LineFormatter
 from common.verbosity import Verbosity
@@ -49,12 +49,10 @@ class Echo(logging.Handler):
 
     def turn(self) -> None:
         """Print what has come of the services."""
-        while lines := self._tail.read():
-            for line in lines:
-                try:
-                    self._print(text_of(decode_line(line)))
-                except ValueError:
-                    continue  # a line that was cut off
+        while texts := self._tail.read():
+            for text in texts:
+                if (line := line_or_none(text)) is not None:
+                    self._print(text_of(line))
 
     def _print(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -10,9 +10,10 @@ from markupsafe import Markup
 from arena.page import render
 from arena.report_page import Plot
 from arena.report_tables import overview, tables
+from common.run_files import EVALUATION_FILE
 from common.whole_file import explained, whole_file
 from deploy import report_curves, report_figures
-from deploy.report_run import EVALUATION_FILE, Run
+from deploy.report_run import Run
 
 
 def write_page(runs: Sequence[Run], path: Path) -> None:

@@ -21,25 +21,24 @@ from agent.weights import load_weights
 from arena.report_card import ReportCard, read_card
 from broker.sources import SourceFingerprint
 from common.errors import RookeryError, RunDirectoryError
+from common.log_lines import LOG_FILE
 from common.messages import StoreTotals
 from common.quantities import counted
-from common.run_files import is_run
+from common.run_files import EVALUATION_FILE, MANIFEST_FILE, SETTINGS_FILE, is_run
 from common.settings import AgentSettings, Side, resolve
 from deploy.machine import Machine
 from deploy.report import AgentReport, Report
 from deploy.report_logs import Faults, LogFacts, Session, read_logs
-from deploy.run_directory import Origin, RunDirectory
+from deploy.run_directory import ORIGIN_FILE, REPORT_FILE, Origin, RunDirectory
 from deploy.starts import Cost, Start, cost_of, read_starts
-from learner.checkpoints import MANIFEST, Manifest
+from learner.checkpoints import Manifest
 from learner.directory import AgentDirectory
 from learner.metrics import MetricsLine, read_metrics
 from learner.store import ExperienceReader
 
 T = TypeVar("T")
 
-EVALUATION_FILE = "evaluation.json"
-"""What `rookery evaluate` leaves in a run's directory."""
-_TRACES = ("origin.json", "settings.toml", "report.json", "agents", "logs/rookery.jsonl")
+_TRACES = (ORIGIN_FILE, SETTINGS_FILE, REPORT_FILE, "agents", f"logs/{LOG_FILE}")
 """What tells a run's directory: any of it."""
 
 
@@ -165,19 +164,19 @@ def read_run(path: Path, name: str, settings_file: Path | None = None) -> Run:
     Raises RunDirectoryError where there is no run, SettingsError for a mistake in `settings_file`.
     """
     _check(path)
-    reader, going_on = _Reader(path=path), is_going_on(path)
-    report, settings = reader.file(path / "report.json", _read_report) or (None, {})
-    settings = settings or reader.file(path / "settings.toml", _toml) or _given(path, settings_file)
+    directory, reader, going_on = RunDirectory(path), _Reader(path=path), is_going_on(path)
+    report, settings = reader.file(directory.report_file, _read_report) or (None, {})
+    settings = settings or reader.file(directory.settings_file, _toml) or _given(path, settings_file)
     if not settings and not is_run(path):
         reader.notes.append(
-            "There is no settings.toml: which agents there are is guessed from their directories. "
+            f"There is no {SETTINGS_FILE}: which agents there are is guessed from their directories. "
             "Give the settings file of the services by --settings."
         )
     agents = _agent_settings(settings, path)
     metrics = {
         agent.name: reader.file(AgentDirectory.of(path, agent.name).metrics, read_metrics) or [] for agent in agents
     }
-    starts = read_starts(RunDirectory(path).starts_file)
+    starts = read_starts(directory.starts_file)
     current = report if report is not None and _is_current(report, starts, metrics) else None
     logs = reader.attempt(path / "logs", lambda: read_logs(path / "logs", going_on=going_on)) or LogFacts()
     reader.notes += _notes_on_logs(logs)
@@ -219,11 +218,11 @@ def read_run(path: Path, name: str, settings_file: Path | None = None) -> Run:
 def _notes_on(report: Report | None, current: Report | None) -> list[str]:
     if report is None:
         return [
-            "There is no report.json that can be read: `rookery up` was killed, or did not start this run. "
+            f"There is no {REPORT_FILE} that can be read: `rookery up` was killed, or did not start this run. "
             "The books are by the stores, and the total by the broker's log, if it says one."
         ]
     if current is None:
-        return ["report.json is older than the run: figures are from stores and metrics, as they are now."]
+        return [f"{REPORT_FILE} is older than the run: figures are from stores and metrics, as they are now."]
     return []
 
 
@@ -401,7 +400,7 @@ def _totals(path: Path, agent: AgentSettings) -> StoreTotals:
 
 def _newest_manifest(checkpoints: Path) -> Manifest | None:
     paths = sorted(checkpoints.glob("step-*-unit-*"))
-    return msgspec.json.decode((paths[-1] / MANIFEST).read_bytes(), type=Manifest) if paths else None
+    return msgspec.json.decode((paths[-1] / MANIFEST_FILE).read_bytes(), type=Manifest) if paths else None
 
 
 def _stored(reader: _Reader, agent: AgentSettings) -> list[tuple[float, int]]:

@@ -13,6 +13,9 @@ from common.files import write_whole
 from common.run_files import SETTINGS_FILE
 from common.settings import Settings, differences, identity, to_toml
 
+ORIGIN_FILE = "origin.json"
+REPORT_FILE = "report.json"
+
 
 class Origin(msgspec.Struct, frozen=True, kw_only=True):
     """What a run was made with: all that its weights depend on."""
@@ -41,12 +44,12 @@ class RunDirectory:
     @property
     def origin_file(self) -> Path:
         """What the run was made with, for good: settings.toml may be edited."""
-        return self.path / "origin.json"
+        return self.path / ORIGIN_FILE
 
     @property
     def report_file(self) -> Path:
         """The report of the last start."""
-        return self.path / "report.json"
+        return self.path / REPORT_FILE
 
     @property
     def starts_file(self) -> Path:

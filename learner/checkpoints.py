@@ -31,10 +31,10 @@ from msgspec import Meta
 
 from agent.weights import Arrays
 from common.files import make_directory, sync_directory, write_synced
+from common.run_files import MANIFEST_FILE
 from learner.state import RandomState, TrainerState
 
 FORMAT = 2
-MANIFEST = "manifest.json"
 
 _log = logging.getLogger(__name__)
 _TEMPORARY = ".writing-"
@@ -160,7 +160,7 @@ class CheckpointDirectory:
         )
         manifest = msgspec.structs.replace(manifest, sha256=_own_hash(manifest))
         content = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
-        write_synced(directory / MANIFEST, content + b"\n")
+        write_synced(directory / MANIFEST_FILE, content + b"\n")
         sync_directory(directory)
 
     def _prune(self) -> None:
@@ -214,15 +214,15 @@ def _load(path: Path) -> TrainerState:
 
 def _read_manifest(path: Path) -> Manifest:
     try:
-        manifest = msgspec.json.decode((path / MANIFEST).read_bytes(), type=Manifest)
+        manifest = msgspec.json.decode((path / MANIFEST_FILE).read_bytes(), type=Manifest)
     except OSError as error:
-        raise _Damaged(f"{MANIFEST} can't be read: {error.strerror}") from error
+        raise _Damaged(f"{MANIFEST_FILE} can't be read: {error.strerror}") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise _Damaged(f"{MANIFEST}: {error}") from error
+        raise _Damaged(f"{MANIFEST_FILE}: {error}") from error
     if manifest.format != FORMAT:
         raise _Damaged(f"format {manifest.format}, this Rookery reads {FORMAT}")
     if manifest.sha256 != _own_hash(manifest):
-        raise _Damaged(f"{MANIFEST} is not as it was written")
+        raise _Damaged(f"{MANIFEST_FILE} is not as it was written")
     return manifest
 
 

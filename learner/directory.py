@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.run_files import WEIGHTS_FILE
+
 
 @dataclass(frozen=True, slots=True)
 class AgentDirectory:
@@ -28,7 +30,7 @@ class AgentDirectory:
     @property
     def weights(self) -> Path:
         """The latest published weights."""
-        return self.path / "weights.safetensors"
+        return self.path / WEIGHTS_FILE
 
     @property
     def metrics(self) -> Path:

@@ -15,6 +15,7 @@ import chess
 import msgspec
 
 from common.errors import OperatorError
+from common.run_files import WEIGHTS_FILE
 from common.settings import AgentSettings, Side
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ MAX_JUDGES = 4
 """Agents that are asked about one position; of more, the first of the settings that have weights."""
 MAX_NETWORKS = 8
 """Held in memory."""
-WEIGHTS_FILE = "weights.safetensors"
 
 Stamp = tuple[int, int, int]
 """Change time (ns), inode and size of a file of weights."""

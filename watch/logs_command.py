@@ -13,7 +13,7 @@ import click
 
 from common.colour import coloured
 from common.errors import SettingsError
-from common.log_lines import SEVERITY_NUMBERS, LogLine, decode_line, encode_line
+from common.log_lines import SEVERITY_NUMBERS, LogLine, encode_line, line_or_none
 from common.log_text import clock_of, text_of, without_controls
 from common.progress_line import ProgressLine
 from common.whole_file import explained as writing
@@ -185,11 +185,7 @@ def _lines(tail: Tail, asked: LogQuery) -> Iterator[LogLine]:
     """Yield what is asked for of what has come."""
     while texts := tail.read():
         for text in texts:
-            try:
-                line = decode_line(text)
-            except ValueError:
-                continue  # cut off
-            if asked.matches(line):
+            if (line := line_or_none(text)) is not None and asked.matches(line):
                 yield line
 
 

@@ -9,8 +9,8 @@ import logging
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -20,15 +20,13 @@ import msgspec
 
 from common.errors import KeptOut, Refused, RookeryError
 from common.links import OperatorLink
-from common.log_lines import LOG_FILE, TRACE_FILE, LogLine, decode_line
+from common.log_lines import LOG_FILE, TRACE_FILE, LogLine, line_or_none
 from common.messages import Status
 from common.trouble import is_told
 from watch import curves, game_digest
-from watch.counters import Counters, Key, present_states
 from watch.curves import Curves, Point
-from watch.forecast import Forecast, fraction_trained
 from watch.log_ring import LogRing, Record, bounded, json_list
-from watch.rates import RateMeter, Rates
+from watch.pace import Pace, PaceMeter
 from watch.spans import SpanRing
 from watch.tail import Tail, chunks_with
 
@@ -73,13 +71,7 @@ class Snapshot:
     """Its last word; None before the first."""
     status_s: float = 0.0
     """When it came, on the observer's clock."""
-    rates: Rates = field(default_factory=Rates)
-    done: float = 0.0
-    """Share of all units that every agent is trained on."""
-    left_s: float | None = None
-    """Seconds until the end at the pace of the last while; None where that can't be told."""
-    totals: Mapping[Key, float] = field(default_factory=dict)
-    """Counts over the run, of what is in the status."""
+    pace: Pace = field(default_factory=Pace)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -124,8 +116,7 @@ class Observer:
         self._logs, self._make_link, self._clock = directory / "logs", make_link, clock
         self.listener = listener
         self.records, self.spans = LogRing(), SpanRing()
-        self._counters, self._meter, self._forecast = Counters(), RateMeter(), Forecast()
-        self._curves = Curves()
+        self._meter, self._curves = PaceMeter(), Curves()
         self._games: OrderedDict[str, LogLine] = OrderedDict()
         self._lock = threading.Lock()
         """Over the curves and the games."""
@@ -188,8 +179,8 @@ class Observer:
             "status": snapshot.status,
             "status_age_s": self.age_s(snapshot),
             "broker": {"state": snapshot.state, "reason": snapshot.trouble},
-            "rates": snapshot.rates,
-            "progress": {"done": snapshot.done, "left_s": snapshot.left_s},
+            "rates": snapshot.pace.rates,
+            "progress": {"done": snapshot.pace.done, "left_s": snapshot.pace.left_s},
             "now": datetime.now(UTC),
         }
 
@@ -240,7 +231,9 @@ class Observer:
         """Take lines one by one: a fault in what one says must not leave the pages without all the rest."""
         for text in texts:
             try:
-                if (line := self._decoded(text)) is not None:
+                if (line := line_or_none(text)) is None:
+                    self._damaged += 1
+                else:
                     take(line, text)
             except Exception:
                 self._tell_fault()
@@ -256,25 +249,17 @@ class Observer:
             status = link.status(STATUS_PATIENCE_S)
         except RookeryError as error:
             self._failures += 1
-            self._snapshot = Snapshot(
-                state=_state_of(error), trouble=str(error), status=before.status, status_s=before.status_s,
-                done=before.done, totals=before.totals,
-            )  # fmt: skip
+            self._snapshot = replace(
+                before, state=_state_of(error), trouble=str(error), pace=before.pace.in_silence()
+            )
         else:
-            self._take_status(status)
+            now_s = self._clock()
+            self._snapshot = Snapshot(
+                state=BrokerState.ANSWERS, status=status, status_s=now_s, pace=self._meter.take(now_s, status)
+            )
+            self._statuses += 1
         if self._listened:
             self._tell("status", msgspec.json.encode(self.status_news(self._snapshot)))
-
-    def _take_status(self, status: Status) -> None:
-        now_s = self._clock()
-        totals = self._counters.take(status)
-        rates = self._meter.take(now_s, {**totals, **present_states(status)})
-        done = fraction_trained(status)
-        self._statuses += 1
-        self._snapshot = Snapshot(
-            state=BrokerState.ANSWERS, status=status, status_s=now_s, rates=rates, totals=totals, done=done,
-            left_s=self._forecast.take(now_s, done),
-        )  # fmt: skip
 
     def _read_records(self, tail: Tail) -> None:
         fresh: list[Record] = []
@@ -313,13 +298,6 @@ class Observer:
                 break
             found += chunk
         return found
-
-    def _decoded(self, text: bytes) -> LogLine | None:
-        try:
-            return decode_line(text)
-        except ValueError:
-            self._damaged += 1
-            return None
 
     def _take_interval(self, line: LogLine) -> Point | None:
         if line.event != curves.EVENT:

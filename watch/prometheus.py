@@ -15,6 +15,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
+from common.bottlenecks import BottleneckKind
 from common.messages import AgentStatus, ServiceStatus, Status
 from watch.broadcast import Broadcast
 from watch.counters import Key
@@ -22,10 +23,6 @@ from watch.observer import Observer, Snapshot
 
 FRESH_S = 10.0
 """A status this old still counts: one question that the broker missed leaves no gap."""
-BOTTLENECKS = (
-    "none", "waiting", "stockfish-bound", "actor-bound", "network-bound", "broker-bound", "learner-bound",
-)  # fmt: skip
-"""What a status may name as the bottleneck, before the colon."""
 ACTOR, AGENT = ("actor", "host"), ("agent",)
 
 Samples = Iterable[tuple[Sequence[str], float]]
@@ -99,7 +96,7 @@ class RunCollector(Collector):
         fresh = age_s is not None and age_s < FRESH_S
         yield _gauge("broker_up", "Whether the broker answers.", [((), fresh)])
         if snapshot.status is not None and fresh:
-            yield from _broker(snapshot.status, snapshot.totals)
+            yield from _broker(snapshot.status, snapshot.pace.totals)
             yield from _actors(snapshot)
             yield from _agents(snapshot)
             yield from self._curves(snapshot.status)
@@ -115,7 +112,7 @@ class RunCollector(Collector):
     def _logs(self, snapshot: Snapshot) -> Iterator[Metric]:
         told = {"records": "Log records that collectors wrote.", "missing": "Log records whose numbers never came."}
         for what, text in told.items():
-            found = [((key[1],), value) for key, value in snapshot.totals.items() if key[0] == f"log_{what}"]
+            found = [((key[1],), value) for key, value in snapshot.pace.totals.items() if key[0] == f"log_{what}"]
             yield _counter(
                 f"log_{'records' if what == 'records' else 'records_missing'}", text, found, ("collector",)
             )
@@ -148,10 +145,9 @@ def _broker(status: Status, totals: Mapping[Key, float]) -> Iterator[Metric]:
         found = [] if total is None else [((), total)]
         yield _gauge(f"source_{what}", f"All {what} of the sources, once they were read to their end.", found)
     yield _gauge("run_finished", "Whether every unit is trained on.", [((), status.finished)])
-    kind = status.bottleneck.partition(":")[0].lower()
     yield _gauge(
         "bottleneck", "1 for what holds the run back, 0 for the rest.",
-        [((name,), name == kind) for name in BOTTLENECKS], ("kind",),
+        [((kind.lower(),), kind == status.bottleneck_kind) for kind in BottleneckKind], ("kind",),
     )  # fmt: skip
     states = Tally((service.role.value, service.state) for service in status.services)
     yield _gauge("services", "Processes, by role and state.", states.items(), ("role", "state"))
@@ -163,7 +159,7 @@ def _actors(snapshot: Snapshot) -> Iterator[Metric]:
     actors = [service for service in status.services if service.actor is not None]
     hosts = {actor.name: actor.host for actor in actors}
     for name, (metric, text) in ACTOR_COUNTERS.items():
-        found = [((a, hosts[a]), snapshot.totals[f"actor_{name}", a, ""]) for a in hosts]
+        found = [((a, hosts[a]), snapshot.pace.totals[f"actor_{name}", a, ""]) for a in hosts]
         yield _counter(f"actor_{metric}", text, found, ACTOR)
     gauges: Mapping[str, tuple[str, list[float]]] = {
         "up": ("Whether the broker hears from the actor.", [actor.state != "away" for actor in actors]),
@@ -208,7 +204,7 @@ def _weights(actors: Sequence[ServiceStatus], versions: Mapping[str, int]) -> It
 
 
 def _agents(snapshot: Snapshot) -> Iterator[Metric]:
-    status, totals = snapshot.status, snapshot.totals
+    status, totals = snapshot.status, snapshot.pace.totals
     assert status is not None
     for name, (metric, text) in AGENT_COUNTERS.items():
         found = [((key[1],), value) for key, value in totals.items() if key[0] == f"agent_{name}"]

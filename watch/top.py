@@ -83,7 +83,7 @@ async def _until(condition: Callable[[], bool]) -> None:
 
 
 def _has_rates(view: View) -> bool:
-    return view.rates.positions_per_s > 0 and view.left_s is not None
+    return view.pace.rates.positions_per_s > 0 and view.pace.left_s is not None
 
 
 def _source(settings: Settings, ports: Ports) -> LiveSource:

@@ -39,13 +39,13 @@ class Header(Widget):
         return text
 
     def _progress(self) -> Text:
-        view, status = self._view, self._view.status
+        pace, status = self._view.pace, self._view.status
         if status is None:
             return Text("")
-        left = "done" if status.finished else "ETA " + (duration(view.left_s) if view.left_s is not None else "-")
+        left = "done" if status.finished else "ETA " + (duration(pace.left_s) if pace.left_s is not None else "-")
         text = Text.assemble(
-            (bar(view.done, BAR_CELLS), "green"), (f" {share(view.done)}  {left}", "bold"),
-            f"  {rate(view.rates.transitions_per_s)} transitions/s  {rate(view.rates.positions_per_s)} positions/s",
+            (bar(pace.done, BAR_CELLS), "green"), (f" {share(pace.done)}  {left}", "bold"),
+            f"  {rate(pace.rates.transitions_per_s)} transitions/s  {rate(pace.rates.positions_per_s)} positions/s",
         )  # fmt: skip
         games = f"{status.games_cut:,} of {status.games_total:,}" if status.games_total else f"{status.games_cut:,}"
         text.append(f"  {games} games")

@@ -8,12 +8,10 @@ from pathlib import Path
 
 from common.errors import BrokerUnreachable, Refused
 from common.links import OperatorLink
-from common.log_lines import LOG_FILE, LogLine, decode_line
+from common.log_lines import LOG_FILE, LogLine, line_or_none
 from common.messages import Action, LearnerReport, Status
-from watch.counters import Counters, present_states
 from watch.curves import EVENT, Curve, Curves, Point
-from watch.forecast import Forecast, fraction_trained
-from watch.rates import RateMeter, Rates
+from watch.pace import Pace, PaceMeter
 from watch.tail import Tail, lines_with
 from watch.top_view import View
 
@@ -35,9 +33,7 @@ class LiveSource:
         self._link: OperatorLink | None = None
         self._status: Status | None = None
         self._came_s = 0.0
-        self._counters, self._meter, self._forecast = Counters(), RateMeter(), Forecast()
-        self._rates, self._done = Rates(), 0.0
-        self._left_s: float | None = None
+        self._meter, self._pace = PaceMeter(), Pace()
         self._curves, self._reported = Curves(), defaultdict[str, Curve](Curve)
         self._points: Mapping[str, Sequence[Point]] = {}
         self._log = logs / LOG_FILE
@@ -63,9 +59,7 @@ class LiveSource:
             status=self._status,
             age_s=self._clock() - self._came_s,
             trouble=trouble,
-            rates=Rates() if trouble else self._rates,
-            done=self._done,
-            left_s=None if trouble else self._left_s,
+            pace=self._pace.in_silence() if trouble else self._pace,
             curves=self._points,
         )
 
@@ -100,9 +94,7 @@ class LiveSource:
 
     def _take(self, status: Status) -> None:
         self._status, self._came_s = status, self._clock()
-        self._rates = self._meter.take(self._came_s, {**self._counters.take(status), **present_states(status)})
-        self._done = fraction_trained(status)
-        self._left_s = self._forecast.take(self._came_s, self._done)
+        self._pace = self._meter.take(self._came_s, status)
         if self._tail is None:  # then the curves begin now, with what the learners report
             self._take_reports(service.learner for service in status.services if service.learner is not None)
 
@@ -116,14 +108,8 @@ class LiveSource:
         self._points = {agent: curve.points() for agent, curve in self._reported.items()}
 
 
-def _decoded(lines: Iterable[bytes]) -> list[LogLine]:
-    found = []
-    for line in lines:
-        try:
-            found.append(decode_line(line))
-        except ValueError:
-            continue  # damaged
-    return found
+def _decoded(texts: Iterable[bytes]) -> list[LogLine]:
+    return [line for text in texts if (line := line_or_none(text)) is not None]
 
 
 def _point_of(report: LearnerReport) -> Point:

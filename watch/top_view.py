@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 
 from common.messages import ActorReport, AgentStatus, LearnerReport, ServiceStatus, Status
 from watch.curves import Point
-from watch.rates import ActorRates, AgentRates, Rates
+from watch.pace import Pace
+from watch.rates import ActorRates, AgentRates
 
 STUCK_S = 30.0
 """An actor that has units in hand and made no progress for so long is shown as stuck."""
@@ -21,11 +22,7 @@ class View:
     """Seconds since it came."""
     trouble: str = ""
     """Why the broker does not answer now; empty where it does."""
-    rates: Rates = field(default_factory=Rates)
-    done: float = 0.0
-    """Share of all units that every agent is trained on."""
-    left_s: float | None = None
-    """Seconds until the end at the pace of the last while; None where that can't be told."""
+    pace: Pace = field(default_factory=Pace)
     curves: Mapping[str, Sequence[Point]] = field(default_factory=dict)
     """Points of the learning curves, by agent."""
 
@@ -94,7 +91,7 @@ def _agent_row(view: View, status: Status, agent: AgentStatus, learner: LearnerR
         agent=agent,
         learner=learner,
         units_total=status.units_total,
-        rates=view.rates.agents.get(agent.name, AgentRates()),
+        rates=view.pace.rates.agents.get(agent.name, AgentRates()),
         points=view.curves.get(agent.name, ()),
         weights_age_s=max(ages_s, default=None),
         lag=max((max(0, agent.version - version) for version in held), default=None),
@@ -109,7 +106,7 @@ def actor_rows(view: View) -> list[ActorRow]:
     return [
         ActorRow(
             service=service,
-            rates=view.rates.actors.get(service.name, ActorRates()),
+            rates=view.pace.rates.actors.get(service.name, ActorRates()),
             lag=_lag(service.actor, versions),
         )
         for service in view.status.services

@@ -4,6 +4,7 @@ import pytest
 
 from broker.bottleneck import LATE_S, bottleneck
 from broker.registry import AWAY_AFTER_S, Registry, Service
+from common.bottlenecks import BottleneckKind
 from common.messages import ActorReport, Hello, LearnerReport, Role, StoreTotals
 from tests.broker.books import Books
 
@@ -50,27 +51,31 @@ def actor_joins(books: Books, registry: Registry, name: str = "a", **figures) ->
     service.actor = ActorReport(**figures)
 
 
+def named(books: Books, registry: Registry, broker_share: float = 0.0) -> str:
+    return str(bottleneck(books.dispatcher, registry, broker_share))
+
+
 def test_a_learner_that_never_came_is_named(books, registry):
     books.learner("white")
-    assert bottleneck(books.dispatcher, registry, 0.0) == "waiting: no learner has said hello for black"
+    assert named(books, registry) == "waiting: no learner has said hello for black"
 
 
 def test_a_learner_that_has_gone_is_named(books, registry):
     white, _ = learners_join(books, registry)
     books.dispatcher.learner_left("white", white.session)
-    assert bottleneck(books.dispatcher, registry, 0.0) == "learner-bound: the learner of white is away"
+    assert named(books, registry) == "learner-bound: the learner of white is away"
 
 
 def test_a_learner_that_has_fallen_silent_is_named(books, registry):
     _, black = learners_join(books, registry)
     books.clock.advance(AWAY_AFTER_S + 1)
     registry.heard(black.session)
-    assert bottleneck(books.dispatcher, registry, 0.0) == "learner-bound: the learner of white is away"
+    assert named(books, registry) == "learner-bound: the learner of white is away"
 
 
 def test_without_actors_it_waits_for_them(books, registry):
     learners_join(books, registry)
-    assert bottleneck(books.dispatcher, registry, 0.0) == "waiting: no actor is at work"
+    assert named(books, registry) == "waiting: no actor is at work"
 
 
 def test_an_actor_that_has_fallen_silent_counts_no_more(books, registry):
@@ -79,7 +84,7 @@ def test_an_actor_that_has_fallen_silent_counts_no_more(books, registry):
     books.clock.advance(AWAY_AFTER_S + 1)
     registry.heard(white.session)
     registry.heard(black.session)
-    assert bottleneck(books.dispatcher, registry, 0.0) == "waiting: no actor is at work; away: a"
+    assert named(books, registry) == "waiting: no actor is at work; away: a"
 
 
 def test_of_many_actors_that_are_away_some_are_named(books, registry):
@@ -90,8 +95,7 @@ def test_of_many_actors_that_are_away_some_are_named(books, registry):
     registry.heard(white.session)
     registry.heard(black.session)
     assert (
-        bottleneck(books.dispatcher, registry, 0.0)
-        == "waiting: no actor is at work; away: far-0, far-1, far-2, far-3, far-4 and 3 more"
+        named(books, registry) == "waiting: no actor is at work; away: far-0, far-1, far-2, far-3, far-4 and 3 more"
     )
 
 
@@ -113,7 +117,7 @@ def unit_awaited(books, registry) -> Callable[..., str]:
         for service in registry.by_name.values():
             if service is not actor or not away:
                 registry.heard(service.hello.session)
-        return bottleneck(books.dispatcher, registry, 0.0)
+        return named(books, registry)
 
     return found
 
@@ -137,7 +141,7 @@ def test_an_actor_that_is_long_at_a_unit_for_which_the_window_waits_is_named(uni
 
 
 @pytest.mark.parametrize(
-    ("figures", "share", "named"),
+    ("figures", "share", "text"),
     [
         ({"engine_share": 0.9}, 0.1, "Stockfish-bound: engines are busy 90% of the time"),
         ({"engine_share": 0.9}, 0.9, "broker-bound: its loop is busy 90% of the time"),
@@ -149,11 +153,11 @@ def test_an_actor_that_is_long_at_a_unit_for_which_the_window_waits_is_named(uni
         ({"engine_share": 0.2}, 0.1, "actor-bound: replaying games; engines are busy 20% of the time"),
     ],
 )
-def test_with_units_at_work_the_figures_decide(books, registry, figures, share, named):
+def test_with_units_at_work_the_figures_decide(books, registry, figures, share, text):
     learners_join(books, registry)
     actor_joins(books, registry, **figures)
     books.lease()
-    assert bottleneck(books.dispatcher, registry, share) == named
+    assert named(books, registry, share) == text
 
 
 def test_a_window_full_of_units_to_be_trained_is_the_slowest_learners_doing(books, registry):
@@ -163,10 +167,7 @@ def test_a_window_full_of_units_to_be_trained_is_the_slowest_learners_doing(book
         for agent in ("white", "black"):
             books.receive(unit, agent)
     white.train(3)
-    assert (
-        bottleneck(books.dispatcher, registry, 0.0)
-        == "learner-bound: black has trained 0 units, the window is full"
-    )
+    assert named(books, registry) == "learner-bound: black has trained 0 units, the window is full"
 
 
 def test_a_window_full_of_leased_units_is_not_the_learners_doing(books, registry):
@@ -174,7 +175,7 @@ def test_a_window_full_of_leased_units_is_not_the_learners_doing(books, registry
     for name in "abcde":
         actor_joins(books, registry, name, engine_share=0.95)
     assert len(books.lease()) == 4
-    assert bottleneck(books.dispatcher, registry, 0.0).startswith("Stockfish-bound")
+    assert named(books, registry).startswith("Stockfish-bound")
 
 
 def test_at_the_end_the_learners_are_what_is_waited_for(books, registry):
@@ -183,11 +184,30 @@ def test_at_the_end_the_learners_are_what_is_waited_for(books, registry):
     actor_joins(books, registry)
     for learner in (white, black):
         learner.store(0, 1)
-    assert bottleneck(books.dispatcher, registry, 0.0) == "learner-bound: every unit is stored, training goes on"
+    assert named(books, registry) == "learner-bound: every unit is stored, training goes on"
     for learner in (white, black):
         learner.train(2)
-    assert bottleneck(books.dispatcher, registry, 0.0) == "none: every unit is trained"
+    assert named(books, registry) == "none: every unit is trained"
     for finished, expected in ((False, "learner-bound: every unit is trained on, the last"), (True, "none:")):
         for service in registry.of_role(Role.LEARNER):
             service.learner = report(service, finished)
-        assert bottleneck(books.dispatcher, registry, 0.0).startswith(expected)
+        assert named(books, registry).startswith(expected)
+
+
+def test_for_programs_there_is_the_kind_and_whose_learners_it_is(books, registry):
+    def kind_and_agents() -> tuple[BottleneckKind, list[str]]:
+        found = bottleneck(books.dispatcher, registry, 0.0)
+        return found.kind, list(found.agents)
+
+    assert kind_and_agents() == (BottleneckKind.WAITING, ["white", "black"])
+    white, _ = learners_join(books, registry)
+    assert kind_and_agents() == (BottleneckKind.WAITING, [])
+    actor_joins(books, registry, engine_share=0.9)
+    assert kind_and_agents() == (BottleneckKind.STOCKFISH, [])
+    for unit in range(4):
+        for agent in ("white", "black"):
+            books.receive(unit, agent)
+    white.train(3)
+    assert kind_and_agents() == (BottleneckKind.LEARNER, ["black"])
+    books.dispatcher.learner_left("white", white.session)
+    assert kind_and_agents() == (BottleneckKind.LEARNER, ["white"])

@@ -23,6 +23,7 @@ from common.messages import (
     Message,
     Order,
     RawGame,
+    Status,
     ToBroker,
     WeightsHeader,
     Welcome,
@@ -107,6 +108,22 @@ def test_a_peer_cannot_make_the_line_about_its_version_long():
 def test_a_message_of_another_version_need_make_no_sense_otherwise():
     with pytest.raises(wire.ProtocolMismatch):
         wire.decode(msgpack.packb({"v": 4, "kind": "teleport", "to": [1, 2]}), ANY)
+
+
+def test_the_status_of_a_broker_that_has_only_words_for_the_bottleneck_is_read():
+    status = next(line["message"] for line in golden(3) if line["message"]["kind"] == "status")
+    words = {name: value for name, value in status.items() if not name.startswith("bottleneck_")}
+    read = wire.decode(frame(**words), FromBroker, wire.MAX_STATUS_BYTES)
+    assert (read.bottleneck, read.bottleneck_kind, read.bottleneck_agents) == (status["bottleneck"], None, [])
+
+
+def test_an_operator_who_knows_only_the_words_for_the_bottleneck_reads_the_status():
+    fields = msgspec.structs.fields(Status)
+    known = [(field.name, field.type) for field in fields if not field.name.startswith("bottleneck_")]
+    older = msgspec.defstruct("Older", known, bases=(Message,), tag="status")
+    line = next(line for line in golden(3) if line["message"]["kind"] == "status")
+    read = wire.decode(bytes.fromhex(line["hex"]), older, wire.MAX_STATUS_BYTES)
+    assert read.bottleneck == line["message"]["bottleneck"]
 
 
 # Malformed

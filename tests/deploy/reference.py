@@ -54,8 +54,8 @@ UNITS = 10
 
 FLAGS = (
     "--nodes", "100", "--limit-games", str(LIMIT_GAMES), "--games-per-unit", str(GAMES_PER_UNIT),
-    "--samples-per-transition", "1", "--batch-size", "64", "--publish-every", "10",
-    "--checkpoint-every", "5",
+    "--samples-per-transition", "1", "--batch-size", "64", "--publish-every", "15",
+    "--checkpoint-every", "9",
 )  # fmt: skip
 
 

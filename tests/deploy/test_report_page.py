@@ -15,13 +15,13 @@ import pytest
 from click.testing import CliRunner, Result
 
 from common.errors import OperatorError, RunDirectoryError
+from common.run_files import MANIFEST_FILE
 from deploy.report import read_report
 from deploy.report_command import names_of, report
 from deploy.report_curves import reduced
 from deploy.report_figures import DIFFERS
 from deploy.report_run import Run, read_run
 from deploy.starts import read_starts
-from learner.checkpoints import MANIFEST
 from tests.deploy.reference import LIMIT_GAMES, UNITS, Reference
 
 LOGS = [
@@ -203,7 +203,7 @@ def of_services(run_directory: Path, reference: Reference) -> Path:
     ):
         copy = run_directory / newest.relative_to(reference.directory)
         copy.mkdir(parents=True)
-        shutil.copy(newest / MANIFEST, copy)
+        shutil.copy(newest / MANIFEST_FILE, copy)
     return run_directory
 
 
@@ -229,7 +229,7 @@ def test_a_run_of_services_is_finished_and_closed_by_its_stores_and_the_brokers_
 
 def test_a_run_of_services_is_not_finished_before_its_last_unit_is_saved(of_services: Path) -> None:
     with_log(of_services, "sources read", units=UNITS, games=LIMIT_GAMES)
-    manifest = next(of_services.glob("agents/white/checkpoints/*")) / MANIFEST
+    manifest = next(of_services.glob("agents/white/checkpoints/*")) / MANIFEST_FILE
     manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "next_unit": UNITS - 1}))
     facts = read_run(of_services, "x", of_services.with_name("rookery.toml")).facts
     assert facts.state == "not finished"

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from common.files import write_synced
-from learner.checkpoints import MANIFEST, CheckpointDirectory
+from common.run_files import MANIFEST_FILE
+from learner.checkpoints import CheckpointDirectory
 from learner.state import RandomState, TrainerState
 
 
@@ -104,14 +105,14 @@ def test_about_as_many_held_out_rows_are_as_good_as_more(tmp_path: Path) -> None
 
 def test_a_manifest_of_before_rows_were_counted_is_read(tmp_path: Path) -> None:
     checkpoints = CheckpointDirectory(tmp_path, keep=1)
-    manifest = checkpoints.save(state(10, validation_loss=4.0)) / MANIFEST
+    manifest = checkpoints.save(state(10, validation_loss=4.0)) / MANIFEST_FILE
     old = json.loads(manifest.read_text())
     del old["validation_rows"]
     manifest.write_text(json.dumps(old, indent=2))
     assert_equal(checkpoints.load_newest(), state(10, validation_loss=4.0))
 
 
-@pytest.mark.parametrize("file", ["network.safetensors", "optimizer.safetensors", MANIFEST])
+@pytest.mark.parametrize("file", ["network.safetensors", "optimizer.safetensors", MANIFEST_FILE])
 @pytest.mark.parametrize("damage", ["flip", "cut", "remove"])
 def test_a_damaged_checkpoint_is_passed_over_with_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, file: str, damage: str
@@ -121,7 +122,7 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_warning(
     path = checkpoints.save(state(20)) / file
     content = path.read_bytes()
     if damage == "flip":
-        at = content.index(b"transitions") + 16 if file == MANIFEST else len(content) - 1
+        at = content.index(b"transitions") + 16 if file == MANIFEST_FILE else len(content) - 1
         path.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
     elif damage == "cut":
         path.write_bytes(content[: len(content) // 2])
@@ -134,14 +135,14 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_warning(
 
 def test_a_damaged_checkpoint_is_replaced_when_training_comes_to_its_step_again(tmp_path: Path) -> None:
     checkpoints = CheckpointDirectory(tmp_path, keep=3)
-    (checkpoints.save(state(10)) / MANIFEST).write_text("{}")
+    (checkpoints.save(state(10)) / MANIFEST_FILE).write_text("{}")
     checkpoints.save(state(10))
     assert_equal(checkpoints.load_newest(), state(10))
 
 
 def test_saving_the_same_step_again_leaves_the_checkpoint_alone(tmp_path: Path) -> None:
     checkpoints = CheckpointDirectory(tmp_path, keep=3)
-    manifest = checkpoints.save(state(10)) / MANIFEST
+    manifest = checkpoints.save(state(10)) / MANIFEST_FILE
     inode = manifest.stat().st_ino
     checkpoints.save(state(10))
     assert manifest.stat().st_ino == inode
@@ -155,7 +156,7 @@ def test_a_full_disk_leaves_the_last_checkpoint_and_no_half_one(
     before = names(tmp_path)
 
     def fail(path: Path, content: bytes) -> None:
-        if path.name == MANIFEST:
+        if path.name == MANIFEST_FILE:
             raise OSError(errno.ENOSPC, "No space left on device")
         write_synced(path, content)
 
@@ -189,7 +190,7 @@ def test_every_file_is_synced_before_the_checkpoint_gets_its_name(
 
 def test_the_manifest_can_be_read_by_a_person(tmp_path: Path) -> None:
     path = CheckpointDirectory(tmp_path, keep=1).save(state(10))
-    manifest = json.loads((path / MANIFEST).read_text())
+    manifest = json.loads((path / MANIFEST_FILE).read_text())
     assert (manifest["step"], manifest["next_unit"], manifest["network"]) == (10, 2, "mlp")
     record = manifest["files"]["network.safetensors"]
     assert record["size_bytes"] == (path / "network.safetensors").stat().st_size

@@ -3,8 +3,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from common.run_files import MANIFEST_FILE
 from deploy.report import read_report
-from learner.checkpoints import MANIFEST, CheckpointDirectory
+from learner.checkpoints import CheckpointDirectory
 from learner.state import RandomState, TrainerState
 
 
@@ -21,7 +22,7 @@ def test_a_manifest_that_is_not_utf_8_any_more_is_passed_over(tmp_path: Path, wh
     checkpoints = CheckpointDirectory(tmp_path, 3)
     checkpoints.save(state(1))
     newest = checkpoints.save(state(2))
-    path = newest / MANIFEST
+    path = newest / MANIFEST_FILE
     content = path.read_bytes()
     at = content.index(where) + 1
     path.write_bytes(content[:at] + bytes([content[at] | 0x80]) + content[at + 1 :])

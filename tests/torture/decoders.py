@@ -29,6 +29,7 @@ from common.errors import MessageError
 from common.log_lines import decode_line, encode_line, line_of
 from common.log_text import text_of
 from common.messages import BatchHeader, Credit, FromBroker, LogRecord, ToBroker, WeightsHeader
+from common.run_files import MANIFEST_FILE
 from common.zmq_links import pack_games, unpack_games
 from learner import checkpoints
 from tests.common.batches import noise, played
@@ -163,7 +164,7 @@ def _manifest(mutations: Mutations, path: Path) -> object:
         content = msgspec.json.encode(msgspec.structs.replace(manifest, sha256=checkpoints._own_hash(manifest)))
     except msgspec.DecodeError:
         content = mutations.bytes(content)
-    (path / checkpoints.MANIFEST).write_bytes(content)
+    (path / MANIFEST_FILE).write_bytes(content)
     try:
         return checkpoints._load(path)
     except checkpoints._Damaged as error:

@@ -113,7 +113,7 @@ def run(setting: Setting) -> list[Outcome]:
     games = games_for(GAMES)
     settings = settings_for(
         games, setting.folder / "run", limit_games=GAMES, games_per_unit=1, nodes=50,
-        samples_per_transition=1.0, batch_size=16, publish_every=5, checkpoint_every=5,
+        samples_per_transition=1.0, batch_size=16, publish_every=10, checkpoint_every=10,
         max_units_ahead=2, lease_timeout_s=LEASE_TIMEOUT_S, base_port=setting.base_port, device="cpu",
     )  # fmt: skip
     setting.say(f"{GAMES} games in one process, undisturbed")

@@ -22,13 +22,14 @@ import msgspec
 
 from common.errors import BrokerUnreachable
 from common.log_lines import LOG_FILE, SEVERITY_NUMBERS, TRACE_FILE, LogLine, Resource, Scope, encode_line
-from common.messages import ActorReport, AgentStatus, LearnerReport, ServiceStatus, Status, StoreTotals
+from common.messages import AgentStatus, ServiceStatus, Status, StoreTotals
+from common.process import begin
+from common.security import operator_of
 from common.settings import Settings
 from tests.watch import statuses
 from watch.dashboard import serve_dashboard
 from watch.guard import Access
 
-AGENTS = ("white", "black")
 INTERVALS = 400
 ERROR_EVERY = 997
 SPAN_NAMES = ("engine", "encode", "send")
@@ -52,8 +53,8 @@ class World:
         trained = 400 + int(seconds * 2)
         return statuses.status(
             [*services],
-            services=[*services, *(_learner(name, trained) for name in AGENTS)],
-            agents=[_agent(name, trained) for name in AGENTS],
+            services=[*services, *(statuses.learner(name, trained=trained) for name in statuses.AGENTS)],
+            agents=[_agent(name, trained) for name in statuses.AGENTS],
             units_total=4000, games_total=64_000, games_cut=8000 + int(seconds * 20), fraction_read=0.31,
             uptime_s=86_400 + seconds, broker_share=0.34,
         )  # fmt: skip
@@ -63,32 +64,24 @@ class World:
         state = self.states.get(name, "away" if number % 67 == 66 else "working")
         busy = 0.9 + 0.1 * math.sin(number + seconds / 7)
         positions = int((150_000 + seconds * 900) * (1 + number % 7 / 10))
-        report = ActorReport(
+        actor = statuses.actor(
+            number, state=state, progress_s=95.0 if number % 50 == 49 else 0.4,
             positions=positions, engine_positions=positions, engine_nodes=positions * 1000, games=positions // 80,
             transitions=positions * 2, units=positions // 1280, rejected=number % 5, engine_share=min(1.0, busy),
-            memory_bytes=90 * 2**20, engine_memory_bytes=140 * 2**20,
-            weights=dict.fromkeys(AGENTS, 40 - number % 3),
-            weights_age_s=dict.fromkeys(AGENTS, 2.0 + number % 30 + seconds % 5),
+            memory_bytes=90 * statuses.MIB, weights=dict.fromkeys(statuses.AGENTS, 40 - number % 3),
+            weights_age_s=dict.fromkeys(statuses.AGENTS, 2.0 + number % 30 + seconds % 5),
         )  # fmt: skip
-        base = statuses.actor(number, state=state, progress_s=95.0 if number % 50 == 49 else 0.4)
         host = f"host-{number // 32 + 1}.example"
-        return msgspec.structs.replace(base, host=host, actor=report, units=list(range(number, number + 6)))
-
-
-def _learner(name: str, trained: int) -> ServiceStatus:
-    base = statuses.learner(name, trained=trained)
-    assert isinstance(base.learner, LearnerReport)
-    return base
+        return msgspec.structs.replace(actor, host=host, units=list(range(number, number + 6)))
 
 
 def _agent(name: str, trained: int) -> AgentStatus:
     stored = trained + 30
     games = stored * 16
     totals = StoreTotals(units=stored, games_read=games, games_used=games - 12, rejected={"illegal-move": 12})
-    base = statuses.agent(name, trained=trained)
-    return msgspec.structs.replace(
-        base, leased=24, units_stored=stored, produced=stored * 640 + 90, stored=stored * 640, duplicates=50,
-        in_flight=40, step=trained * 5, version=40, loss=2.31, totals=totals,
+    return statuses.agent(
+        name, trained=trained, leased=24, units_stored=stored, produced=stored * 640 + 90, stored=stored * 640,
+        duplicates=50, step=trained * 5, version=40, loss=2.31, totals=totals,
     )  # fmt: skip
 
 
@@ -134,7 +127,7 @@ class Logs:
             for number in range(records):
                 at = now - seconds * (1 - number / records)
                 if number % every == 0:
-                    for name in AGENTS:
+                    for name in statuses.AGENTS:
                         file.write(encode_line(self._interval(number // every, name, at)) + b"\n")
                 file.write(encode_line(self._record(at)) + b"\n")
         with (self._directory / TRACE_FILE).open("wb") as file:
@@ -227,7 +220,10 @@ def main(directory: Path, port: int, actors: int, records: int, live: int) -> No
         threading.Thread(target=logs.go_on, args=(live,), daemon=True).start()
     world = World(directory, actors)
     settings = Settings(run=str(directory))
-    serve_dashboard(settings, lambda: Link(world), Access(bind="127.0.0.1"), port, click.echo, show_password=False)
+    process = begin(settings, operator_of(settings), lambda: settings)
+    serve_dashboard(
+        settings, process, lambda: Link(world), Access(bind="127.0.0.1"), port, click.echo, show_password=False
+    )
 
 
 if __name__ == "__main__":

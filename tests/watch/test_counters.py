@@ -1,6 +1,8 @@
+from functools import partial
+
 import msgspec
 
-from common.messages import AgentStatus, Status
+from common.messages import Status
 from tests.watch import statuses
 from watch.counters import Counters, Key, present_states
 from watch.rates import RateMeter
@@ -8,17 +10,11 @@ from watch.rates import RateMeter
 
 def positions(*counts: int, pid: int = 100) -> Status:
     """A status in which actor-0, actor-1 and so on have evaluated so many positions."""
-    actors = [
-        msgspec.structs.replace(statuses.actor(number, positions=count), pid=pid)
-        for number, count in enumerate(counts)
-    ]
-    return statuses.status(actors)
+    actors = [statuses.actor(number, positions=count) for number, count in enumerate(counts)]
+    return statuses.status([msgspec.structs.replace(actor, pid=pid) for actor in actors])
 
 
-def agent(**changes: object) -> AgentStatus:
-    return msgspec.structs.replace(statuses.agent("white"), **changes)
-
-
+agent = partial(statuses.agent, "white")
 POSITIONS: Key = ("actor_positions", "actor-0", "")
 STORED: Key = ("agent_stored", "white", "")
 
@@ -43,12 +39,7 @@ def test_what_an_agent_has_stored_never_falls_while_a_new_broker_learns_of_it() 
 
 def of_session(session: str, **changes: object) -> Status:
     """A status of white alone, whose learner was started as `session`."""
-    learner = statuses.learner("white")
-    assert learner.learner is not None
-    report = msgspec.structs.replace(learner.learner, session=session)
-    return msgspec.structs.replace(
-        statuses.status(agents=[agent(**changes)]), services=[msgspec.structs.replace(learner, learner=report)]
-    )
+    return statuses.status(agents=[agent(**changes)], services=[statuses.learner("white", session=session)])
 
 
 def test_a_fresh_run_at_the_same_address_is_counted_from_its_own_start() -> None:

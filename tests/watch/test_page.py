@@ -126,6 +126,20 @@ def test_the_overview_names_the_bottleneck_and_closes_the_accounts(page: "Page")
     assert page.locator("#accounts .closed").all_inner_texts() == ["✓ closed"] * 4
 
 
+def test_the_boxes_that_hold_the_run_back_are_those_that_the_status_names(page: "Page") -> None:
+    for kind, agents, boxes in (
+        *((kind, [], ["actors"]) for kind in ("Stockfish-bound", "actor-bound", "waiting")),
+        ("network-bound", [], ["broker", "actors"]),
+        ("broker-bound", [], ["broker"]),
+        ("learner-bound", ["white"], ["learner:white"]),
+        ("waiting", ["white", "black"], ["learner:white", "learner:black"]),
+        ("none", [], []),
+        (None, [], []),
+    ):
+        status = {"bottleneck_kind": kind, "bottleneck_agents": agents}
+        assert page.evaluate("async (it) => (await import('/static/flow.js')).culprits(it)", status) == boxes, kind
+
+
 def test_no_view_is_wider_than_a_phone(browser: "Browser", run: tuple[str, Path]) -> None:
     for page in opened(browser, run[0], viewport=PHONE, has_touch=True, color_scheme="dark"):
         for view in VIEWS:

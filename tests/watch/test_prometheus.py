@@ -7,10 +7,10 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from common.bottlenecks import BottleneckKind
 from common.errors import BrokerUnreachable
 from common.messages import Status
 from tests.watch import statuses
@@ -95,8 +95,8 @@ def test_the_run_is_told_in_base_units(tmp_path: Path) -> None:
 
 
 def test_what_does_not_add_up_is_told_in_numbers(tmp_path: Path) -> None:
-    agent = msgspec.structs.replace(statuses.agent("white", closed=False), stored=790)
-    found = samples(observed(tmp_path, statuses.status(agents=[agent])))
+    agents = [statuses.agent("white", closed=False, stored=790)]
+    found = samples(observed(tmp_path, statuses.status(agents=agents)))
     assert found["rookery_agent_accounting_closed", "white"] == 0
     assert found["rookery_agent_accounting_open_transitions", "white"] == 10
     assert found["rookery_agent_accounting_open_games", "white"] == 0
@@ -113,6 +113,15 @@ def test_totals_that_are_not_known_yet_are_left_out(tmp_path: Path) -> None:
     found = samples(observed(tmp_path, statuses.status(units_total=None, games_total=None)))
     assert ("rookery_source_units",) not in found
     assert ("rookery_sources_read_ratio",) in found
+
+
+def test_a_bottleneck_that_the_broker_only_has_words_for_is_no_kind(tmp_path: Path) -> None:
+    kinds = [
+        value
+        for (name, *_), value in samples(observed(tmp_path, statuses.status(bottleneck_kind=None))).items()
+        if name == "rookery_bottleneck"
+    ]
+    assert kinds == [0] * len(BottleneckKind)
 
 
 def test_promtool_finds_no_fault(tmp_path: Path) -> None:

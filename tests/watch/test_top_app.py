@@ -5,8 +5,10 @@ from collections.abc import Awaitable, Callable
 
 from textual.pilot import Pilot
 
+from common.log_lines import LogLine
 from common.messages import Action
-from tests.watch.statuses import Shown, actor, agent, line, status, view
+from tests.watch.log_files import line
+from tests.watch.statuses import Shown, actor, agent, status, view
 from watch.top_app import Looked, TopApp
 from watch.top_view import STUCK_S
 
@@ -44,8 +46,12 @@ def row_of(lines: list[str], name: str) -> str:
     return next(one for one in lines if one.split()[:1] == [name])
 
 
+def said(event: str, *, level: str = "INFO", **fields: object) -> LogLine:
+    return line(0, source="broker.s", event=event, level=level, fields=fields)
+
+
 def fleet(count: int) -> Shown:
-    return Shown(view(status([actor(number) for number in range(count)])), [line("service joined", number=3)])
+    return Shown(view(status([actor(number) for number in range(count)])), [said("service joined", number=3)])
 
 
 def test_everything_is_seen_at_160_columns():
@@ -178,7 +184,7 @@ def test_who_is_away_or_stuck_and_what_is_not_closed_is_said_in_words():
 
 
 def test_the_log_is_filtered_by_level_and_text():
-    lines = [line("began", level="DEBUG"), line("joined"), line("lease ran out", level="WARNING", unit=12)]
+    lines = [said("began", level="DEBUG"), said("joined"), said("lease ran out", level="WARNING", unit=12)]
 
     async def play(pilot: Pilot[None], app: TopApp) -> None:
         assert not any("began" in one for one in text_of(app))
@@ -222,7 +228,7 @@ def test_the_help_explains_and_any_key_closes_it():
 
 
 def test_names_and_records_that_look_like_markup_stand_as_they_are():
-    trap = line("[red]x[/]", fields_="[/nothing]", nasty="\x1b[2J")
+    trap = said("[red]x[/]", fields_="[/nothing]", nasty="\x1b[2J")
     lines = played(Shown(view(status([actor(0)], bottleneck="[bold]waiting: [/x]")), [trap]))
     assert any("[red]x[/] fields_=[/nothing] nasty=\\x1b[2J" in one for one in lines)
     assert "[bold]waiting: [/x]" in lines[2]

@@ -8,7 +8,9 @@ import pytest
 from common.errors import BrokerUnreachable
 from common.log_lines import LOG_FILE, encode_line
 from common.messages import Action, Status
-from tests.watch.statuses import actor, line, status
+from tests.watch.log_files import line
+from tests.watch.statuses import actor, status
+from watch.curves import EVENT
 from watch.top_source import LiveSource
 
 
@@ -55,24 +57,24 @@ def source(broker: Broker, clock: Clock, tmp_path: Path) -> LiveSource:
     return LiveSource(lambda: broker, tmp_path / "logs", clock=clock)
 
 
-def interval(step: int, loss: float, second: int):
-    return line("interval trained", service="learner-white", second=second, agent="white", step=step, q_loss=loss,
-                first_unit=step, last_unit=step)  # fmt: skip
+def interval(step: int, loss: float):
+    fields = {"agent": "white", "step": step, "q_loss": loss, "first_unit": step, "last_unit": step}
+    return line(step, source="learner-white.s", event=EVENT, fields=fields)
 
 
 def test_rates_come_of_two_answers_and_are_none_while_the_broker_is_away(source, broker, clock):
     broker.says = status([actor(0, positions=0)])
-    assert source.look().rates.positions_per_s == 0
+    assert source.look().pace.rates.positions_per_s == 0
     clock.now_s += 2.0
     broker.says = status([actor(0, positions=500)])
     seen = source.look()
-    assert seen.rates.actors["actor-0"].positions_per_s == 250.0
-    assert (seen.done, seen.trouble) == (0.4, "")
+    assert seen.pace.rates.actors["actor-0"].positions_per_s == 250.0
+    assert (seen.pace.done, seen.trouble) == (0.4, "")
     broker.says = None
     clock.now_s += 5.0
     away = source.look()
     assert (away.trouble, away.age_s, away.status) == ("no broker answers", 5.0, seen.status)
-    assert away.rates.positions_per_s == 0
+    assert away.pace.rates.positions_per_s == 0
     broker.says = status([actor(0, positions=600)])
     assert source.look().trouble == ""
 
@@ -90,13 +92,13 @@ def test_log_files_that_come_later_are_read_with_the_curves_in_them(source, brok
     assert source.lines() == []
     (tmp_path / "logs").mkdir()
     file = tmp_path / "logs" / LOG_FILE
-    said = [interval(1, 0.5, 0), line("joined", second=1), interval(2, 0.4, 2)]
+    said = [interval(1, 0.5), line(0, event="joined"), interval(2, 0.4)]
     file.write_bytes(b"".join(encode_line(one) + b"\n" for one in said) + b"half a li")
-    assert [one.event for one in source.lines()] == ["interval trained", "joined", "interval trained"]
+    assert [one.event for one in source.lines()] == [EVENT, "joined", EVENT]
     assert source.absent == ""
     assert [point["q_loss"] for point in source.look().curves["white"]] == [0.5, 0.4]
     with file.open("ab") as more:
-        more.write(b"ne\n" + encode_line(interval(3, 0.3, 3)) + b"\n")
+        more.write(b"ne\n" + encode_line(interval(3, 0.3)) + b"\n")
     assert len(source.lines()) == 1
     assert [point["q_loss"] for point in source.look().curves["white"]] == [0.5, 0.4, 0.3]
 

@@ -10,26 +10,21 @@ const LINE = 18;
 const NARROW = 1090; // less, and the boxes stand one below the other
 const WIDEST = 560; // of boxes one below the other
 
-/** Which boxes a bottleneck's text is about: sources, broker, actors, learner:NAME, all learners, or none. */
-export function culprits(text, agents) {
-  const name = text.split(":", 1)[0];
-  if (name === "Stockfish-bound" || name === "actor-bound" || text.includes("no actor")) return ["actors"];
-  if (name === "broker-bound") return ["broker"];
-  if (name === "network-bound") return ["broker", "actors"];
-  if (name === "learner-bound" || text.includes("no learner")) {
-    const named = agents.filter((agent) => new RegExp(`(^|[\\s,])${escape(agent)}([\\s,]|$)`).test(text));
-    return (named.length ? named : agents).map((agent) => `learner:${agent}`);
-  }
-  return [];
+const HELD_BACK_BY = { // boxes, where it is no learner
+  "Stockfish-bound": ["actors"], "actor-bound": ["actors"], waiting: ["actors"],
+  "network-bound": ["broker", "actors"], "broker-bound": ["broker"],
+};
+
+/** Which boxes hold the run back, as a status names them: broker, actors, learner:NAME, or none. */
+export function culprits({ bottleneck_kind: kind, bottleneck_agents: agents }) {
+  return agents.length ? agents.map((agent) => `learner:${agent}`) : (HELD_BACK_BY[kind] ?? []);
 }
 
-const escape = (text) => text.replaceAll(/[.*+?^${}()|[\]\\]/g, "\\$&");
 const known = (values) => values.filter((value) => value !== null && value !== undefined);
 const mean = (values) => (values.length ? values.reduce((sum, value) => sum + value, 0) / values.length : null);
 
 /** What the boxes and arrows say, from a state of the store. */
 export function figures({ status, rates, settings }) {
-  const agents = status.agents.map((agent) => agent.name);
   const actors = status.services.filter((service) => service.role === "actor");
   const there = actors.filter((actor) => actor.state !== "away");
   const window = settings.max_units_ahead ?? null;
@@ -68,7 +63,7 @@ export function figures({ status, rates, settings }) {
     learners: status.agents.slice(0, MOST_LEARNERS).map((agent) => learner(agent, status, rates, settings)),
     more: Math.max(0, status.agents.length - MOST_LEARNERS),
   };
-  return { boxes, marked: culprits(status.bottleneck, agents), edges: edges(status, rates, there) };
+  return { boxes, marked: culprits(status), edges: edges(status, rates, there) };
 }
 
 function learner(agent, status, rates, settings) {
