@@ -21,6 +21,7 @@ import zmq
 
 from common import sockets, wire
 from common.errors import MessageError, OperatorError
+from common.journal import is_journal, with_priority
 from common.messages import LogRecord
 from common.ports import Ports
 from common.verbosity import Verbosity
@@ -42,8 +43,6 @@ _LEVELS = (
     (logging.INFO, "INFO"),
 )  # fmt: skip
 """Levels on the wire, highest first; what lies between belongs to the one below."""
-_PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
-"""The journal's priorities, highest first: syslog(3)'s."""
 _PLAIN = set(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName", FIELDS}
 _LENGTH_BYTES = 4
 
@@ -71,18 +70,12 @@ class JournalFormatter(LineFormatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return a record, each line with its priority before it."""
-        priority = next((number for level, number in _PRIORITIES if record.levelno >= level), 7)
-        return "\n".join(f"<{priority}>{line}" for line in self._text(record).splitlines())
+        return with_priority(self._text(record), record.levelno)
 
 
 def console_formatter(stream: TextIO, service: str, environment: Mapping[str, str] = os.environ) -> LineFormatter:
-    """Return how records are written to `stream`: as systemd says, it may be the journal."""
-    try:
-        file = os.fstat(stream.fileno())
-        journal = environment.get("JOURNAL_STREAM") == f"{file.st_dev}:{file.st_ino}"
-    except (OSError, ValueError):  # not a file
-        journal = False
-    return JournalFormatter(service) if journal else LineFormatter(service)
+    """Return how records are written to `stream`, which may be the journal."""
+    return JournalFormatter(service) if is_journal(stream, environment) else LineFormatter(service)
 
 
 Field = str | int | float | bool | None

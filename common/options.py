@@ -1,5 +1,6 @@
 """Click options made from the settings, and the one place where errors become a line and an exit code."""
 
+import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ import msgspec
 from click.shell_completion import CompletionItem
 
 from common.errors import INTERNAL, INTERRUPTED, RookeryError
+from common.journal import is_journal, with_priority
 from common.settings import Settings, choices_of, help_of, resolve
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -74,10 +76,10 @@ def run(command: click.Command, program: str) -> None:
         error.show()
         sys.exit(error.exit_code)
     except click.ClickException as error:
-        click.echo(f"{program}: {' '.join(error.format_message().split())}{_advice(error)}", err=True)
+        _tell(f"{program}: {' '.join(error.format_message().split())}{_advice(error)}")
         sys.exit(error.exit_code)
     except RookeryError as error:
-        click.echo(f"{program}: {error}", err=True)
+        _tell(f"{program}: {error}")
         sys.exit(error.exit_code)
     except click.Abort:  # Ctrl-C
         sys.exit(INTERRUPTED)
@@ -85,11 +87,13 @@ def run(command: click.Command, program: str) -> None:
         sys.exit(1)
     except Exception as error:
         place = _place(error)
-        click.echo(
-            f"{program}: internal error: {type(error).__name__}: {error} (at {place}); please report it",
-            err=True,
-        )
+        _tell(f"{program}: internal error: {type(error).__name__}: {error} (at {place}); please report it")
         sys.exit(INTERNAL)
+
+
+def _tell(line: str) -> None:
+    """Write the line of an error, to the journal as one."""
+    click.echo(with_priority(line, logging.ERROR) if is_journal(sys.stderr) else line, err=True)
 
 
 def _place(error: BaseException) -> str:

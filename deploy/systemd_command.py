@@ -11,6 +11,7 @@ from common.errors import OperatorError, SettingsError
 from common.settings import Settings, read_file
 from common.whole_file import explained, whole_file
 from deploy.systemd_unit import STANDARD, STATE_ROOT, Places, ServiceKind, fill_in
+from watch.dashboard_command import check_installed
 
 UNITS = Path("/etc/systemd/system")
 
@@ -40,7 +41,7 @@ def systemd(
     commands: Path | None,
     to: Path | None,
 ) -> None:
-    """Print the unit of broker, logs, learner, actor, or the target of all services on this host.
+    """Print the unit of broker, logs, learner, actor, dashboard, or the target of all services on this host.
 
     Each starts once it works, is killed and started again where it hangs, drains when stopped, reads its settings
     again on reload, and sees and can do no more than it needs. What is missing here yet is said on standard error.
@@ -67,9 +68,8 @@ def systemd(
 
 def _commands(given: Path | None, kind: ServiceKind) -> Path:
     found = given.absolute() if given else Path(sysconfig.get_path("scripts"))
-    name = f"rookery-{kind.value}"
-    if kind is not ServiceKind.TARGET and not (found / name).is_file():
-        raise OperatorError(f"no {name} in {found}; say where it is with --commands")
+    if kind.program is not None and not (found / kind.program).is_file():
+        raise OperatorError(f"no {kind.program} in {found}; say where it is with --commands")
     return found
 
 
@@ -92,6 +92,11 @@ def _notes(kind: ServiceKind, places: Places, settings: Settings | None) -> Iter
         yield f"no {places.settings} yet: write it, or give another with --settings"
     elif kind is ServiceKind.BROKER and not settings.games:
         yield f"{places.settings} names no games"
+    if kind is ServiceKind.DASHBOARD:
+        try:
+            check_installed()
+        except OperatorError as error:
+            yield str(error)
     if not places.directory.is_relative_to(STATE_ROOT) and not places.directory.is_dir():
         yield f"no {places.directory} yet: install -d -m 750 -o {places.user} {places.directory}"
     names = {

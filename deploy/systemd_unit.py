@@ -34,6 +34,7 @@ class ServiceKind(StrEnum):
     LOGS = "logs"
     LEARNER = "learner"
     ACTOR = "actor"
+    DASHBOARD = "dashboard"
     TARGET = "target"
     """All services of the host together."""
 
@@ -46,6 +47,16 @@ class ServiceKind(StrEnum):
             case ServiceKind.LEARNER | ServiceKind.ACTOR:
                 return f"rookery-{self.value}@.service"
         return f"rookery-{self.value}.service"
+
+    @property
+    def program(self) -> str | None:
+        """The file of the command that it runs; None for the target, which runs none."""
+        match self:
+            case ServiceKind.TARGET:
+                return None
+            case ServiceKind.DASHBOARD:
+                return "rookery"
+        return f"rookery-{self.value}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +106,14 @@ def fill_in(kind: ServiceKind, places: Places, settings: Settings | None = None)
         unit = unit.replace(standard, here)
     if kind is ServiceKind.TARGET:
         return unit
+    read = [places.commands, places.settings, *_python(), *_named(kind, settings)]
     written = [places.directory]
     if kind is ServiceKind.ACTOR and settings is not None and settings.evaluations is not None:
         written.append(_check("evaluations", Path(settings.evaluations)).parent)
-    unit = _with_directories(unit, *written)
-    read = [places.commands, places.settings, *_python(), *_named(kind, settings)]
+    if kind is ServiceKind.DASHBOARD:
+        read, written = [*read, places.directory], []
+    else:
+        unit = _with_directories(unit, *written)
     shown = sorted({path for path in read if _is_below(path, HIDDEN)})
     if shown or any(_is_below(path, HIDDEN) for path in written):
         lines = ["ProtectHome=tmpfs", *(f"BindReadOnlyPaths={path}" for path in _outermost(shown))]

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from urllib.parse import quote
 
 from common.links import OperatorLink
+from common.process import Process
 from common.settings import Settings
 from watch.broadcast import Broadcast
 from watch.guard import Access
@@ -16,6 +17,7 @@ from watch.serving import Server, listen, serve
 
 def serve_dashboard(
     settings: Settings,
+    process: Process,
     make_link: Callable[[], OperatorLink],
     access: Access,
     port: int,
@@ -23,17 +25,26 @@ def serve_dashboard(
     *,
     show_password: bool,
 ) -> None:
-    """Serve until SIGINT or SIGTERM; `say` is told the address. Raises OperatorError for a port that is taken."""
+    """Serve until the process is stopped; `say` is told the address. Raises OperatorError for a taken port."""
     make_link().close()  # an address or a key that is none is told here, in one line
     broadcast = Broadcast()
     observer = Observer(settings.directory, make_link, listener=broadcast)
+
+    def turn() -> bool:
+        process.turn(lambda: f"{broadcast.stats().clients} pages; broker: {observer.snapshot().state}")
+        return bool(process.stopping)
+
+    def end() -> None:
+        process.notifier.stopping()
+        broadcast.close()
+
     with listen(access.bind, port) as listening:
         dashboard = Dashboard(
             observer=observer, broadcast=broadcast, settings=settings, access=access,
             judge=Judge(settings.directory, settings.agents), make_link=make_link,
             metrics=Metrics(observer, broadcast).text,
         )  # fmt: skip
-        server = Server(application(dashboard), broadcast.close)
+        server = Server(application(dashboard), on_ready=process.ready, on_turn=turn, on_end=end)
         if say is not None:
             say(f"dashboard: {address(access, listening.getsockname()[1], show_password=show_password)}")
         with observer:

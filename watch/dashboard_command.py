@@ -1,7 +1,8 @@
 """`rookery dashboard`: a run's dashboard as a page, its metrics for Prometheus."""
 
-import logging
+import os
 import secrets
+import signal
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,12 +13,12 @@ import click
 from common.errors import OperatorError, RunDirectoryError, SettingsError
 from common.logs import Logging, spool_path
 from common.options import run, settings_from
+from common.process import begin
 from common.run_files import SETTINGS_FILE
-from common.security import is_loopback, reach_as_operator
+from common.security import is_loopback, operator_of
 from common.settings import Settings, help_of
-from common.zmq_links import ZmqOperatorLink, new_session
-
-log = logging.getLogger(__name__)
+from common.verbosity import Verbosity, verbosity_options
+from common.zmq_links import ZmqOperatorLink
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -60,6 +61,7 @@ def _setting(name: str, metavar: str = "TEXT") -> Callable[[F], F]:
     help="File whose first line is the password. [default where one is needed: one is drawn, and printed]",
 )  # fmt: skip
 @click.option("--allow-orders", is_flag=True, help="Take orders from other hosts, too; needs the operator's key.")
+@verbosity_options
 @click.option("--supervised", is_flag=True, hidden=True)
 def dashboard(
     port: int | None,
@@ -68,6 +70,7 @@ def dashboard(
     password_file: Path | None,
     allow_orders: bool,
     supervised: bool,
+    verbosity: Verbosity,
     **flags: Any,
 ) -> None:
     """Serve a run's dashboard: a page that shows it live, and /metrics for Prometheus.
@@ -91,16 +94,22 @@ def dashboard(
         bind=listen_on, host_names=host_names, password=_password(listen_on, host_names, password_file),
         allow_orders=allow_orders,
     )  # fmt: skip
-    ports = reach_as_operator(settings)
+    if port is None:
+        port = default_port(settings)
+    process = begin(settings, operator_of(settings), lambda: settings_of_flags(flags))
+    if os.isatty(0):
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # typed by hand, it ends with its terminal
+    # Its own records go to its console only: it takes no part in the run that it shows.
     with Logging(
-        service="dashboard", session=new_session(), level="warning", ports=None,
-        spool=spool_path(settings.directory, "dashboard"),
+        service="dashboard", session=process.session, level=settings.log_level, ports=None,
+        spool=spool_path(settings.directory, "dashboard"), verbosity=verbosity,
     ):  # fmt: skip
         serve_dashboard(
             settings,
-            lambda: ZmqOperatorLink(ports),
+            process,
+            lambda: ZmqOperatorLink(process.ports),
             access,
-            default_port(settings) if port is None else port,
+            port,
             None if supervised else click.echo,
             show_password=password_file is None,
         )

@@ -1,9 +1,7 @@
-"""Running the dashboard's server: its socket, its signals and its orderly end."""
+"""Running the dashboard's server: its socket, its main loop and its orderly end."""
 
 import asyncio
-import signal
 import socket
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -40,29 +38,36 @@ def listen(bind: str, port: int) -> socket.socket:
 
 
 class Server(uvicorn.Server):
-    """uvicorn, ended by the first SIGINT or SIGTERM, of which `on_end` is told: streams would hold it up."""
+    """uvicorn, whose loop is the process's main loop; signals are the process's."""
 
-    def __init__(self, app: ASGIApp, on_end: Callable[[], None]) -> None:
+    def __init__(
+        self, app: ASGIApp, *, on_ready: Callable[[], None], on_turn: Callable[[], bool], on_end: Callable[[], None]
+    ) -> None:
+        """All are called in the event loop: `on_ready` once requests are answered, `on_turn` ten times a second
+        from then on, which returns whether to end, and `on_end` at the end: streams would hold it up.
+        """
         super().__init__(
             uvicorn.Config(
                 app, http=Connection, lifespan="on", log_config=None, access_log=False, server_header=False,
                 date_header=False, ws="none", timeout_graceful_shutdown=GRACE_S, proxy_headers=False,
+                log_level="warning",
             )
         )  # fmt: skip
-        self._on_end = on_end
+        self._on_ready, self._on_turn, self._on_end = on_ready, on_turn, on_end
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Handle signals meanwhile; unlike with uvicorn's own, those handled are not raised again at the end."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        """Leave signals alone."""
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to answer, and say so."""
+        await super().startup(sockets)
+        self._on_ready()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Make a turn; return whether it was the last."""
+        return self._on_turn() or await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End what is under way; a page that takes nothing any more is cut off, for it would hold us up."""

@@ -75,6 +75,12 @@ def test_a_known_error_is_one_line_and_its_exit_code(monkeypatch, capsys):
     assert capsys.readouterr().err == "program: do this\nprogram: broken\nprogram: hm\n"
 
 
+def test_the_line_of_an_error_tells_the_journal_that_it_is_one(monkeypatch, capsys):
+    monkeypatch.setattr("common.options.is_journal", lambda stream: stream is sys.stderr)
+    assert outcome(monkeypatch, raising(OperatorError("do this"))) == 2
+    assert capsys.readouterr().err == "<3>program: do this\n"
+
+
 def test_a_bad_setting_is_one_line_that_names_the_flag(monkeypatch, capsys):
     assert outcome(monkeypatch, show, "--nodes", "many") == 2
     assert capsys.readouterr().err == "program: --nodes: expected a whole number, got 'many'\n"

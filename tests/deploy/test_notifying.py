@@ -51,6 +51,7 @@ SERVICES = {
     "rookery-logs": (),
     "rookery-learner": ("--agent", DEFAULT_AGENTS[0].name),
     "rookery-actor": ("--name", "actor-0"),
+    "rookery dashboard": ("--port", "0"),
 }
 
 
@@ -58,10 +59,11 @@ SERVICES = {
 def test_a_service_says_when_it_works_that_it_gets_on_that_it_reloads_and_that_it_stops(
     tmp_path: Path, base_port: int, stockfish: str, systemd: Systemd, command: str
 ) -> None:
+    (tmp_path / "run").mkdir()  # as a log collector has
     settings = tmp_path / "rookery.toml"
     settings.write_text(f'run = "{tmp_path}/run"\nbase_port = {base_port}\nengine = "{stockfish}"\n')
     environment = {"NOTIFY_SOCKET": str(systemd.path), "WATCHDOG_USEC": "2000000"}
-    words = (command, "--settings", str(settings), *SERVICES[command])
+    words = (*command.split(), "--settings", str(settings), *SERVICES[command])
     with Started(words, environment=environment) as service:
         systemd.wait_for("READY=1")
         systemd.wait_for("STATUS=")

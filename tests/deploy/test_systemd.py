@@ -4,9 +4,12 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
+import chess
 import msgspec
 import pytest
 from click.testing import CliRunner
@@ -20,10 +23,12 @@ from learner.directory import AgentDirectory
 from learner.store import ExperienceReader
 from tests.deploy.machine import Machine, NoMachine
 from tests.deploy.reference import EVERY_UNIT, FLAGS, Reference
-from tests.deploy.runs import COMMANDS, Started
+from tests.deploy.runs import COMMANDS, ROOT, Started
+from watch import dashboard_command
 
 SERVICES = [kind for kind in ServiceKind if kind is not ServiceKind.TARGET]
 EXPOSURE_MAX = 2.0
+OPERATIONS = ROOT / "docs" / "operations.md"
 
 
 def analyze(*words: str | Path) -> str:
@@ -127,6 +132,18 @@ def test_what_lies_in_a_home_is_shown_and_nothing_beside_it(monkeypatch: pytest.
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("directory", ["/data/run", "/home/eve/run"])
+def test_the_dashboard_reads_the_run_and_writes_nowhere(directory: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deploy.systemd_unit._python", list)
+    places = Places(STANDARD.commands, STANDARD.settings, Path(directory), "eve")
+    unit = fill_in(ServiceKind.DASHBOARD, places)
+    assert f"/rookery dashboard --settings {STANDARD.settings} --run {directory} $OPTIONS\n" in unit
+    assert "StateDirectory" not in unit
+    assert "ReadWritePaths" not in unit
+    hidden = ["ProtectHome=tmpfs", f"BindReadOnlyPaths={directory}"]
+    assert visible(unit) == (hidden if directory.startswith("/home") else ["ProtectHome=yes"])
+
+
 def test_a_store_of_evaluations_elsewhere_is_the_actors_to_write() -> None:
     elsewhere = Settings(evaluations="/srv/cache/evaluations.db")
     assert "\nReadWritePaths=/srv/cache\n" in fill_in(ServiceKind.ACTOR, STANDARD, elsewhere)
@@ -143,7 +160,7 @@ visible_commands = pytest.mark.skipif(BELOW_TMP, reason="installed below /tmp, w
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        (["bakery"], "'bakery' is not one of 'broker', 'logs', 'learner', 'actor', 'target'."),
+        (["bakery"], "'bakery' is not one of 'broker', 'logs', 'learner', 'actor', 'dashboard', 'target'."),
         (["broker", "--settings", "nowhere.toml"], "nowhere.toml: no such file"),
         (["broker", "--user", "no-such-user"], "--user: no user 'no-such-user' on this host; make it"),
         (["broker", "--directory", "/tmp/run"], "--directory: /tmp/run: each service has a /tmp and a /var/tmp of"),
@@ -151,6 +168,7 @@ visible_commands = pytest.mark.skipif(BELOW_TMP, reason="installed below /tmp, w
         (["broker", "--directory", "/srv/100%"], "--directory: '/srv/100%': only letters, digits and / . _ +"),
         (["target", "--to", "/proc"], "/proc/rookery.target"),
         (["broker", "--commands", "/usr"], "no rookery-broker in /usr; say where it is with --commands"),
+        (["dashboard", "--commands", "/usr"], "no rookery in /usr; say where it is with --commands"),
     ],
 )
 def test_bad_input_is_one_clear_line(options: list[str], line: str) -> None:
@@ -168,6 +186,14 @@ def test_a_relative_path_in_the_settings_is_refused(tmp_path: Path) -> None:
 
 
 @visible_commands
+def test_a_dashboard_that_is_not_installed_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dashboard_command, "NEEDED", ("no_such_package",))
+    printed = CliRunner().invoke(systemd, ["dashboard"], standalone_mode=False)
+    line = "note: the dashboard needs no_such_package: pip install 'rookery[dashboard]'"
+    assert line in printed.stderr.splitlines()
+
+
+@visible_commands
 def test_the_unit_is_printed_under_the_name_of_its_file_or_written_there(tmp_path: Path) -> None:
     printed = CliRunner().invoke(systemd, ["actor"], standalone_mode=False)
     assert printed.stdout.startswith("# /etc/systemd/system/rookery-actor@.service\n[Unit]\n")
@@ -177,12 +203,23 @@ def test_the_unit_is_printed_under_the_name_of_its_file_or_written_there(tmp_pat
 
 # At work -----------------------------------------------------------------------------------------------
 
-FLEET = (
-    "rookery-broker.service", "rookery-logs.service", "rookery-learner@white.service",
-    "rookery-learner@black.service", "rookery-actor@1.service", "rookery-actor@2.service",
-)  # fmt: skip
+BROKER, LOGS, DASHBOARD = "rookery-broker.service", "rookery-logs.service", "rookery-dashboard.service"
+LEARNERS = ("rookery-learner@white.service", "rookery-learner@black.service")
+ACTORS = ("rookery-actor@1.service", "rookery-actor@2.service")
+ALL_BUT_ACTORS = (BROKER, LOGS, *LEARNERS, DASHBOARD)
+FLEET = (*ALL_BUT_ACTORS, *ACTORS)
 WATCHED = "[Service]\nWatchdogSec=8s\n"
 """For the test's patience; a machine that is busy for so long would be another matter."""
+PASSWORD = "not-to-be-guessed-in-a-test"
+ASK = """
+import http.client, sys
+path, password = sys.argv[1:]
+page = http.client.HTTPConnection("127.0.0.1", 5760)
+page.request("GET", path, headers={"Authorization": f"Bearer {password}"})
+answer = page.getresponse()
+print(answer.status, answer.read().decode())
+"""
+"""A program that prints what the dashboard answers to one who shows a password."""
 
 
 @pytest.fixture
@@ -204,6 +241,16 @@ def settings_text(reference: Reference, **changes: object) -> str:
     lines += [f"games = {json.dumps(games)}", "max_units_ahead = 2"]
     lines += [f"{name} = {json.dumps(value)}" for name, value in changes.items()]
     return "\n".join(lines) + "\n"
+
+
+def documented_options() -> str:
+    """The drop-in for the dashboard in the documentation."""
+    (found,) = [
+        text
+        for text in re.findall(r"^```ini\n(.*?)^```", OPERATIONS.read_text(encoding="utf-8"), re.M | re.S)
+        if "OPTIONS=" in text
+    ]
+    return found
 
 
 @pytest.mark.slow
@@ -229,34 +276,49 @@ def test_the_fleet_lives_under_a_real_systemd(machine: Machine, reference: Refer
     def pids() -> dict[str, str]:
         return {unit: machine.shows(unit, "MainPID") for unit in FLEET}
 
+    def page(path: str, password: str = "") -> str:
+        return machine.run(sys.executable, "-c", ASK, path, password)
+
     # Two learners without an actor to feed them, so that the run is not over before its time.
     machine.run("systemctl", "daemon-reload")
-    machine.run("systemctl", "enable", "--now", "rookery.target", *FLEET[:4])
+    machine.run("systemctl", "enable", "--now", "rookery.target", *ALL_BUT_ACTORS)
     # `systemctl start` comes back once each has said that it works.
-    assert all(machine.shows(unit, "SubState") == "running" for unit in FLEET[:4])
+    assert all(machine.shows(unit, "SubState") == "running" for unit in ALL_BUT_ACTORS)
+    assert page("/metrics").startswith("200 ")
 
     settings.write_text(settings_text(reference, log_level="debug"))
-    machine.run("systemctl", "reload", *FLEET[:4])
-    for unit in FLEET[:4]:
+    machine.run("systemctl", "reload", *ALL_BUT_ACTORS)
+    for unit in ALL_BUT_ACTORS:
         machine.wait_until(lambda unit=unit: "settings read again" in machine.journal(unit), "a reload", unit)
     settings.write_text(settings_text(reference, log_levl="debug"))
-    machine.run("systemctl", "reload", *FLEET[:4])
+    machine.run("systemctl", "reload", *ALL_BUT_ACTORS)
     told = "settings not read again: going on as before"
-    for unit in FLEET[:4]:
+    for unit in ALL_BUT_ACTORS:
         machine.wait_until(lambda unit=unit: told in machine.journal(unit), "a refused reload", unit)
         assert "unknown setting log_levl; did you mean log_level?" in machine.journal(unit)
     settings.write_text(settings_text(reference))
 
-    machine.run("systemctl", "enable", "--now", *FLEET[4:])
+    drop_in = machine.root / f"etc/systemd/system/{DASHBOARD}.d/override.conf"
+    drop_in.write_text(documented_options())
+    (machine.root / "etc/rookery/dashboard-password").write_text(f"{PASSWORD}\n")
+    (machine.root / "etc/rookery/dashboard-password").chmod(0o600)
+    machine.run("systemctl", "daemon-reload")
+    machine.run("systemctl", "restart", DASHBOARD)
+    assert page("/metrics").startswith("401 ")
+    figure = "rookery_broker_up 1.0"
+    machine.wait_until(lambda: figure in page("/metrics", PASSWORD), "figures of the broker", DASHBOARD)
+    assert PASSWORD not in machine.journal(DASHBOARD)
+
+    machine.run("systemctl", "enable", "--now", *ACTORS)
     before = pids()
-    hung = [before[unit] for unit in (FLEET[0], FLEET[1], FLEET[2], FLEET[4])]
-    machine.run("kill", "-STOP", *hung)
-    for unit in (FLEET[0], FLEET[1], FLEET[2], FLEET[4]):
+    hung = (BROKER, LOGS, LEARNERS[0], ACTORS[0], DASHBOARD)
+    machine.run("kill", "-STOP", *(before[unit] for unit in hung))
+    for unit in hung:
         machine.wait_until(lambda unit=unit: machine.shows(unit, "NRestarts") != "0", "a restart", unit)
         assert "Watchdog timeout" in machine.journal(unit)
         assert "Fatal Python error: Aborted" in machine.journal(unit)  # and where it hung
-    machine.run("kill", "-KILL", before[FLEET[5]])
-    machine.wait_until(lambda: machine.shows(FLEET[5], "NRestarts") != "0", "a restart", FLEET[5])
+    machine.run("kill", "-KILL", before[ACTORS[1]])
+    machine.wait_until(lambda: machine.shows(ACTORS[1], "NRestarts") != "0", "a restart", ACTORS[1])
 
     def is_finished() -> bool:
         said = machine.run(
@@ -272,6 +334,8 @@ def test_the_fleet_lives_under_a_real_systemd(machine: Machine, reference: Refer
     machine.wait_until(is_finished, "the end of the training", "rookery-*")
     assert everywhere("ActiveState", "active")
     assert all(machine.shows(unit, "StatusText") for unit in FLEET)
+    judged = page(f"/api/judge?fen={quote(chess.STARTING_FEN)}", PASSWORD)  # by the files of the learners
+    assert judged.startswith("200 "), judged
 
     machine.run("systemctl", "stop", "rookery.target")
     machine.wait_until(lambda: everywhere("ActiveState", "inactive"), "the end of all services", "rookery-*")
@@ -284,6 +348,8 @@ def test_the_fleet_lives_under_a_real_systemd(machine: Machine, reference: Refer
     assert machine.shows("rookery-learner@nobody", "ExecMainStatus") == "2"
     assert machine.shows("rookery-learner@nobody", "NRestarts") == "0"
     assert machine.shows("rookery-learner@nobody", "ActiveState") == "failed"
+    errors = machine.run("journalctl", "--no-pager", "--priority=err", "--unit=rookery-learner@nobody")
+    assert "rookery-learner: no agent is called 'nobody'" in errors
 
     for agent in DEFAULT_AGENTS:
         files = AgentDirectory.of(machine.root / "var/lib/rookery", agent.name)

@@ -2,7 +2,6 @@
 
 import http.client
 import json
-import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -57,11 +56,11 @@ class Served:
             connection.close()
 
     @contextmanager
-    def events(self) -> Iterator[Iterator[tuple[str, Any]]]:
+    def events(self, **headers: str) -> Iterator[Iterator[tuple[str, Any]]]:
         """Give an iterator of the events from now on, each with its name and what it says."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
         try:
-            connection.request("GET", "/api/stream")
+            connection.request("GET", "/api/stream", headers=headers)
             yield self._events_of(connection.getresponse())
         finally:
             connection.close()
@@ -92,13 +91,16 @@ def served(directory: Path, base_port: int, access: Access | None = None, **sett
         metrics=Metrics(observer, broadcast).text,
     )  # fmt: skip
     with listen("127.0.0.1", 0) as listening, observer:
-        server = Server(application(dashboard), broadcast.close)
+        ending = threading.Event()
+        server = Server(
+            application(dashboard), on_ready=lambda: None, on_turn=ending.is_set, on_end=broadcast.close
+        )
         thread = threading.Thread(target=serve, args=(server, listening), daemon=True)
         thread.start()
         until(lambda: server.started)
         try:
             yield Served(dashboard, listening.getsockname()[1])
         finally:
-            server.handle_exit(signal.SIGTERM, None)
+            ending.set()
             thread.join(20)
             assert not thread.is_alive()

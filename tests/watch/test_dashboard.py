@@ -1,6 +1,8 @@
 """The dashboard as an operator starts it: by its own command, and beside a whole run."""
 
 import http.client
+import os
+import pty
 import re
 import signal
 import socket
@@ -12,7 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from common.errors import OperatorError
-from tests.deploy.runs import Run, Started, wait_until
+from tests.deploy.runs import COMMANDS, Run, Started, wait_until
 from tests.watch.served import Served
 from watch import dashboard_command
 from watch.dashboard_command import dashboard
@@ -27,7 +29,10 @@ def page_at(port: int) -> Served:
 
 def refused(*arguments: str) -> str:
     """The one line with which the command ends."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     ended: Result = CliRunner().invoke(dashboard, arguments)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
     assert isinstance(ended.exception, OperatorError), ended
     return str(ended.exception)
 
@@ -86,9 +91,30 @@ def test_off_loopback_it_prints_an_address_with_a_token_and_ends_at_the_first_in
         assert page.ask("/api/state").code == 401
         shown = {"Authorization": f"Bearer {token}"}
         assert page.ask("/api/state", **shown, Host=f"{found[1]}:{found[2]}").code == 200
-        command.process.send_signal(signal.SIGINT)
-        ended = command.end(20.0)
-    assert (ended.code, ended.err) == (0, "")
+        with page.events(**shown) as events:
+            assert next(events)[0] == "status"
+            command.process.send_signal(signal.SIGINT)
+            ended = command.end(20.0)
+    assert ended.code == 0
+    assert ended.line.endswith("INFO    dashboard: ready")
+
+
+def test_one_that_was_typed_ends_with_its_terminal(tmp_path: Path) -> None:
+    terminal, stdin = pty.openpty()
+    command = subprocess.Popen(
+        [COMMANDS / "rookery", "dashboard", "--run", str(tmp_path), "--port", "0", "--quiet"],
+        stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert command.stdout is not None
+        assert command.stdout.readline().startswith("dashboard: http://127.0.0.1:")
+        command.send_signal(signal.SIGHUP)
+        _, err = command.communicate(timeout=20.0)
+        assert (command.returncode, err) == (-signal.SIGHUP, "")
+    finally:
+        command.kill()
+        os.close(stdin)
+        os.close(terminal)
 
 
 @pytest.mark.slow
