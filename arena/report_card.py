@@ -170,6 +170,9 @@ class ReportCard(msgspec.Struct, frozen=True, kw_only=True):
     matches: list[MatchResult] = []
 
 
+_decoder = msgspec.json.Decoder(ReportCard)
+
+
 def write_card(card: ReportCard, path: Path) -> None:
     """Write the card as JSON, whole or not at all; raises SettingsError where it can't be written."""
     content = msgspec.json.format(msgspec.json.encode(card), indent=2)
@@ -180,6 +183,6 @@ def write_card(card: ReportCard, path: Path) -> None:
 def read_card(path: Path) -> ReportCard:
     """Return the card that `write_card` wrote; raises StoreError if it is none."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=ReportCard)
+        return _decoder.decode(path.read_bytes())
     except (OSError, msgspec.MsgspecError) as error:
         raise StoreError(f"{path}: no report card: {error}") from error

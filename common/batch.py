@@ -143,6 +143,10 @@ class _Header(msgspec.Struct, frozen=True, kw_only=True, array_like=True, forbid
     probes: Count
 
 
+_beginning_decoder = msgspec.msgpack.Decoder(_Beginning)
+_header_decoder = msgspec.msgpack.Decoder(_Header)
+
+
 class _Column(NamedTuple):
     name: str
     dtype: str
@@ -341,9 +345,9 @@ def _read_header(content: bytes) -> tuple[_Header, int]:
     if len(content) < 4 or len(content) < end:
         raise MessageError("batch ends within its header")
     header = content[4:end]
-    if wire.unpack_as(header, _Beginning, "batch header").format != FORMAT:
+    if wire.unpack_as(header, _beginning_decoder, "batch header").format != FORMAT:
         raise MessageError(f"batch is not of format {FORMAT}, which this Rookery reads")
-    return wire.unpack_as(header, _Header, "batch header"), end
+    return wire.unpack_as(header, _header_decoder, "batch header"), end
 
 
 def _check_ranges(columns: Mapping[str, npt.NDArray[Any]]) -> None:

@@ -21,6 +21,10 @@ MAX_BODY_BYTES = 1024 * 1024 * 1024
 
 T = TypeVar("T")
 
+# Here and wherever bytes are decoded: a decoder for each type, made at import. What msgspec knows of a type is
+# gathered when it is first decoded, and a second thread that comes upon it half gathered crashes (msgspec 0.22).
+_DECODERS = [msgspec.msgpack.Decoder(kind) for kind in Message.__subclasses__()]
+"""Of every message: `msgspec.convert` uses what was gathered for them."""
 _BATCH_HEADER = msgspec.msgpack.Decoder(BatchHeader)
 _BATCH: bytes = msgpack.packb({"v": PROTOCOL_VERSION, "kind": "batch"})[1:]
 """What stands after the first byte of a batch's envelope that `encode` made."""
@@ -102,13 +106,13 @@ def unpack(frame: bytes, limit_bytes: int) -> Any:
         raise MessageError(f"not msgpack: {error or type(error).__name__}") from error
 
 
-def unpack_as(frame: bytes, kind: Any, what: str) -> Any:
-    """Return the one msgpack value in `frame`, which has to be a `kind`: for what stands in bodies.
+def unpack_as(frame: bytes, decoder: msgspec.msgpack.Decoder[T], what: str) -> T:
+    """Return the one msgpack value in `frame`, of the decoder's type: for what stands in bodies.
 
-    Nothing else is ever made of the bytes, so that memory is bounded by what a `kind` can hold. Raises
+    Nothing else is ever made of the bytes, so that memory is bounded by what the type can hold. Raises
     MessageError, which calls the value `what`.
     """
     try:
-        return msgspec.msgpack.decode(frame, type=kind)
+        return decoder.decode(frame)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MessageError(f"{what}: {error}") from error

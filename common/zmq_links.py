@@ -70,7 +70,7 @@ WEIGHTS_INTERVAL_S = 30.0
 WEIGHTS_AGAIN_S = 3.0
 """The same after the first time: the answer to that may have come before the subscription was known."""
 MAX_GAMES_BYTES = 256 * 1024 * 1024
-_Games = Annotated[list[RawGame], msgspec.Meta(max_length=MAX_GAMES)]
+_games_decoder = msgspec.msgpack.Decoder(Annotated[list[RawGame], msgspec.Meta(max_length=MAX_GAMES)])
 MAX_REASON_CHARACTERS = 4096
 """What a message takes of a text; longer ones are cut by whoever sends them."""
 MAX_DRAINED = 100
@@ -479,8 +479,7 @@ def unpack_games(body: bytes) -> list[RawGame]:
         raw = zstandard.ZstdDecompressor().decompress(body, max_output_size=MAX_GAMES_BYTES)
     except zstandard.ZstdError as error:
         raise MessageError(f"a lease's games: {error}") from error
-    games: list[RawGame] = wire.unpack_as(raw, _Games, "a lease's games")
-    return games
+    return wire.unpack_as(raw, _games_decoder, "a lease's games")
 
 
 def _drop(channel: ControlChannel, error: MessageError) -> None:

@@ -79,6 +79,9 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         return all(agent.games_closed and agent.transitions_closed for agent in self.agents)
 
 
+_decoder = msgspec.json.Decoder(Report)
+
+
 def make_report(
     settings: Settings,
     sources: list[SourceFingerprint],
@@ -184,7 +187,7 @@ def write_report(report: Report, path: Path) -> None:
 def read_report(path: Path) -> Report | None:
     """Return the report at `path`; None where there is none or it can't be read."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Report)
+        return _decoder.decode(path.read_bytes())
     except (OSError, msgspec.DecodeError, UnicodeDecodeError):
         return None
 

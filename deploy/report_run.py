@@ -29,14 +29,16 @@ from common.settings import AgentSettings, Side, resolve
 from deploy.machine import Machine
 from deploy.report import AgentReport, Report
 from deploy.report_logs import Faults, LogFacts, Session, read_logs
-from deploy.run_directory import ORIGIN_FILE, REPORT_FILE, Origin, RunDirectory
+from deploy.run_directory import ORIGIN_FILE, REPORT_FILE, RunDirectory, origin_decoder
 from deploy.starts import Cost, Start, cost_of, read_starts
-from learner.checkpoints import Manifest
+from learner.checkpoints import Manifest, manifest_decoder
 from learner.directory import AgentDirectory
 from learner.metrics import MetricsLine, read_metrics
 from learner.store import ExperienceReader
 
 T = TypeVar("T")
+
+_report_decoder = msgspec.json.Decoder(dict[str, Any])
 
 _TRACES = (ORIGIN_FILE, SETTINGS_FILE, REPORT_FILE, "agents", f"logs/{LOG_FILE}")
 """What tells a run's directory: any of it."""
@@ -234,7 +236,7 @@ def _notes_on_logs(logs: LogFacts) -> list[str]:
 
 def _sources(reader: _Reader, report: Report | None) -> list[SourceFingerprint]:
     origin = reader.file(
-        RunDirectory(reader.path).origin_file, lambda file: msgspec.json.decode(file.read_bytes(), type=Origin)
+        RunDirectory(reader.path).origin_file, lambda file: origin_decoder.decode(file.read_bytes())
     )
     return origin.sources if origin else report.sources if report else []
 
@@ -269,7 +271,7 @@ def _check(path: Path) -> None:
 
 def _read_report(path: Path) -> tuple[Report | None, dict[str, Any]]:
     """Return a report and its settings as they stand: those of another release need not be ours."""
-    content = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+    content = _report_decoder.decode(path.read_bytes())
     settings = content.pop("settings", {})
     report = msgspec.convert({**content, "settings": {}}, type=Report)
     return report, settings if isinstance(settings, dict) else {}
@@ -400,7 +402,7 @@ def _totals(path: Path, agent: AgentSettings) -> StoreTotals:
 
 def _newest_manifest(checkpoints: Path) -> Manifest | None:
     paths = sorted(checkpoints.glob("step-*-unit-*"))
-    return msgspec.json.decode((paths[-1] / MANIFEST_FILE).read_bytes(), type=Manifest) if paths else None
+    return manifest_decoder.decode((paths[-1] / MANIFEST_FILE).read_bytes()) if paths else None
 
 
 def _stored(reader: _Reader, agent: AgentSettings) -> list[tuple[float, int]]:

@@ -25,6 +25,9 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
     sources: list[SourceFingerprint]
 
 
+origin_decoder = msgspec.json.Decoder(Origin)
+
+
 class RunDirectory:
     """The directory of a run, locked while it is entered: one `rookery up` at a time.
 
@@ -86,7 +89,7 @@ class RunDirectory:
         if not self.origin_file.exists():
             return
         try:
-            origin = msgspec.json.decode(self.origin_file.read_bytes(), type=Origin)
+            origin = origin_decoder.decode(self.origin_file.read_bytes())
         except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
             raise RunDirectoryError(f"{self.origin_file}: can't be read: {error}") from error
         found = differences(origin.settings, identity(settings)) + _other_games(origin.sources, sources)

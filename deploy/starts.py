@@ -70,6 +70,9 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
     cost: Cost | None = None
 
 
+_decoder = msgspec.json.Decoder(Start)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Counts:
     """What a service has used since it was started itself."""
@@ -172,7 +175,7 @@ def read_starts(path: Path) -> list[Start]:
     with suppress(OSError):
         for line in path.read_bytes().splitlines():
             with suppress(msgspec.DecodeError, UnicodeDecodeError):
-                start = msgspec.json.decode(line, type=Start)
+                start = _decoder.decode(line)
                 found[start.started] = start
     return list(found.values())
 

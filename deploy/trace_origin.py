@@ -19,7 +19,7 @@ from common.probes import NO_REPLY
 from common.run_files import settings_of_run
 from common.settings import AgentSettings, Side
 from common.transitions import END, Transitions, probe_transitions, transitions
-from deploy.run_directory import Origin, RunDirectory
+from deploy.run_directory import Origin, RunDirectory, origin_decoder
 from deploy.trace_facts import (
     Facts,
     GameFacts,
@@ -53,7 +53,7 @@ class Tracer:
         self._settings = settings_of_run(directory, settings_file)
         self._origin: Origin | None = None
         with suppress(OSError, msgspec.MsgspecError):
-            self._origin = msgspec.json.decode(RunDirectory(directory).origin_file.read_bytes(), type=Origin)
+            self._origin = origin_decoder.decode(RunDirectory(directory).origin_file.read_bytes())
         self._batches: dict[tuple[str, int], Batch | None] = {}
 
     def trace(self, what: What) -> Facts:

@@ -78,6 +78,9 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Transitions that the loss on held-out games is over; 0 in manifests of before it was kept."""
 
 
+manifest_decoder = msgspec.json.Decoder(Manifest)
+
+
 class CheckpointDirectory:
     """The checkpoints of one agent: the newest `keep`, and beside them the best on held-out games."""
 
@@ -214,7 +217,7 @@ def _load(path: Path) -> TrainerState:
 
 def _read_manifest(path: Path) -> Manifest:
     try:
-        manifest = msgspec.json.decode((path / MANIFEST_FILE).read_bytes(), type=Manifest)
+        manifest = manifest_decoder.decode((path / MANIFEST_FILE).read_bytes())
     except OSError as error:
         raise _Damaged(f"{MANIFEST_FILE} can't be read: {error.strerror}") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

@@ -109,6 +109,9 @@ class MetricsLine(msgspec.Struct, frozen=True, kw_only=True):
     """When it ended, nanoseconds since 1970, UTC; the one figure that two runs of the same training differ in."""
 
 
+_decoder = msgspec.json.Decoder(MetricsLine)
+
+
 class MetricsFile:
     """Collects the figures of units, and appends a line for each interval; tells of it as well.
 
@@ -163,7 +166,7 @@ class MetricsFile:
         else:
             write_whole(self._path, b"".join(kept))
         if kept:
-            self.step = msgspec.json.decode(kept[-1], type=MetricsLine).step
+            self.step = _decoder.decode(kept[-1]).step
 
     def add(self, metrics: UnitMetrics) -> None:
         """Take the figures of the next unit; ends the interval before it, if that was full.
@@ -267,7 +270,7 @@ def read_metrics(path: Path) -> list[MetricsLine]:
     lines = []
     for line in path.read_bytes().splitlines():
         with suppress(msgspec.DecodeError, UnicodeDecodeError):
-            lines.append(msgspec.json.decode(line, type=MetricsLine))
+            lines.append(_decoder.decode(line))
     return lines
 
 
@@ -310,7 +313,7 @@ def _mean(
 
 def _ends_before(line: bytes, next_unit: int, step: int | None) -> bool:
     try:
-        found = msgspec.json.decode(line, type=MetricsLine)
+        found = _decoder.decode(line)
         return line.endswith(b"\n") and found.last_unit < next_unit and (step is None or found.step <= step)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return False

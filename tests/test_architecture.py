@@ -79,6 +79,17 @@ def test_the_actor_loads_no_torch_and_no_pandas_until_a_query_asks() -> None:
 
 
 @pytest.mark.parametrize("package", PACKAGES)
+def test_types_are_made_known_to_msgspec_at_import(package: str) -> None:
+    """By decoders: what two threads decode first at once crashes (common/wire.py)."""
+    for path in modules(package):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        calls = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+        assert not calls & {"msgspec.msgpack.decode", "msgspec.json.decode"}, path.relative_to(ROOT)
+        for function in (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)):
+            assert "Decoder(" not in ast.unparse(function), f"{path.relative_to(ROOT)}: {function.name}"
+
+
+@pytest.mark.parametrize("package", PACKAGES)
 def test_every_module_says_what_it_is_and_is_short(package: str) -> None:
     for path in modules(package):
         text = path.read_text(encoding="utf-8")

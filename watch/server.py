@@ -66,6 +66,9 @@ class Order(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Actors; none means all."""
 
 
+_order_decoder = msgspec.json.Decoder(Order)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Dashboard:
     """What the server answers from."""
@@ -219,7 +222,7 @@ class Endpoints:
             if len(body) > MAX_ORDER_BYTES:
                 return _sentence("that order is too long", 413)
         try:
-            order = msgspec.json.decode(body, type=Order)
+            order = _order_decoder.decode(body)
         except msgspec.DecodeError as error:
             return _sentence(f"no order: {error}", 400)
         try:

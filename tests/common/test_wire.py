@@ -1,5 +1,7 @@
 import json
 import string
+import subprocess
+import sys
 import typing
 from pathlib import Path
 
@@ -11,6 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from common import wire
+from common.batch import encode
 from common.errors import MessageError
 from common.messages import (
     PROTOCOL_VERSION,
@@ -24,11 +27,14 @@ from common.messages import (
     Order,
     RawGame,
     Status,
+    Stored,
+    StoreTotals,
     ToBroker,
     WeightsHeader,
     Welcome,
 )
 from common.zmq_links import pack_games, unpack_games
+from tests.common.batches import played
 
 GOLDEN = Path(__file__).parent / "golden"
 ANY = ToBroker | FromBroker | BatchHeader | Credit | LogRecord
@@ -330,3 +336,31 @@ def test_names_and_numbers_keep_to_their_ranges():
         assert "name" in refusal(frame(**{**hello, "name": name}), Hello)
     for name in ("x" * 128, string.ascii_letters, "a@b.c_d-e", "7"):
         assert wire.decode(frame(**{**hello, "name": name}), Hello).name == name
+
+
+FIRST_AT_ONCE = """
+import sys, threading
+from common import batch, wire
+from common.messages import ToBroker
+frame, body = bytes.fromhex(sys.argv[1]), bytes.fromhex(sys.argv[2])
+sys.setswitchinterval(1e-6)
+together = threading.Barrier(8)
+def decode():
+    together.wait()
+    wire.decode(frame, ToBroker)
+    batch.decode(body)
+threads = [threading.Thread(target=decode) for _ in range(8)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+"""
+
+
+def test_threads_may_decode_their_first_messages_and_batches_at_once() -> None:
+    """msgspec crashes on a type that another thread is making known to it."""
+    frame = wire.encode(Stored(agent="white", session="s", units=[], totals=StoreTotals(rejected={"empty": 1})))
+    body = encode(played(seed=1, games=1))
+    for _ in range(3):
+        command = [sys.executable, "-c", FIRST_AT_ONCE, frame.hex(), body.hex()]
+        assert subprocess.run(command, check=False).returncode == 0

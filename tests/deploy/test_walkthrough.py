@@ -47,7 +47,7 @@ class Shell:
     """A shell on a host, in its directory, with its name. Leaving it leaves no process on the host."""
 
     def __init__(self, name: str, host: Host, homes: Path) -> None:
-        self._host, self._mark = host, uuid.uuid4().hex
+        self._host, self._home, self._mark = host, homes / name, uuid.uuid4().hex
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("ROOKERY_")}
         path = f"{homes / 'bin'}:{COMMANDS}:{os.environ['PATH']}:/usr/games"
         self._process = subprocess.Popen(
@@ -74,6 +74,11 @@ class Shell:
         command = [self._host.ip, "netns", "pids", self._host.namespace]
         pids = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
         return [process for process in psutil.process_iter() if str(process.pid) in pids]
+
+    def said(self) -> str:
+        """Return the last that each service of the host has said on standard error."""
+        files = sorted(self._home.glob("*.err"))
+        return "\n".join(f"{file.name}: ...{file.read_text()[-800:]}" for file in files)
 
     def type(self, command: str) -> tuple[int, str]:
         """Type a command; return its exit code and what came of it."""
@@ -126,7 +131,9 @@ def follow(step: Step, shell: Shell) -> None:
         if code == 0 and missing is None:
             return
         again = step.command.startswith(ASKED_AGAIN) and time.monotonic() < end_s
-        assert again, f"{step.host}$ {step.command}\nexit code {code}, missing {missing!r}:\n{output}"
+        assert again, (
+            f"{step.host}$ {step.command}\nexit code {code}, missing {missing!r}:\n{output}\n{shell.said()}"
+        )
         time.sleep(0.2)
 
 
