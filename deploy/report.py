@@ -17,7 +17,7 @@ from deploy.machine import Machine
 from deploy.starts import Cost, Start, cost_of
 from learner.checkpoints import CheckpointDirectory
 from learner.directory import AgentDirectory
-from learner.metrics import read_metrics
+from learner.metrics import last_trained, read_metrics
 from learner.store import ExperienceReader
 
 
@@ -134,8 +134,7 @@ def _agent_report(
         totals, units = StoreTotals(), []
     state = CheckpointDirectory(directory.checkpoints, settings.keep_checkpoints).load_newest()
     weights, about = load_weights(directory.weights) if directory.weights.exists() else (None, {})
-    lines = read_metrics(directory.metrics) if directory.metrics.exists() else []
-    last = lines[-1] if lines else None
+    last = last_trained(read_metrics(directory.metrics)) if directory.metrics.exists() else None
     games_total, units_total = in_all
     all_stored = units_total is not None and totals.units == units_total
     accounted = totals.games_used + totals.games_unselected + sum(totals.rejected.values())

@@ -33,7 +33,7 @@ from deploy.run_directory import ORIGIN_FILE, REPORT_FILE, RunDirectory, origin_
 from deploy.starts import Cost, Start, cost_of, read_starts
 from learner.checkpoints import Manifest, manifest_decoder
 from learner.directory import AgentDirectory
-from learner.metrics import MetricsLine, read_metrics
+from learner.metrics import MetricsLine, last_trained, read_metrics
 from learner.store import ExperienceReader
 
 T = TypeVar("T")
@@ -373,7 +373,7 @@ def _from_disk(reader: _Reader, agent: AgentSettings, metrics: list[MetricsLine]
     totals = reader.file(directory.experience, lambda path: _totals(path, agent))
     manifest = reader.attempt(directory.checkpoints, lambda: _newest_manifest(directory.checkpoints))
     about: Mapping[str, str | int] = reader.file(directory.weights, lambda path: load_weights(path)[1]) or {}
-    last = metrics[-1] if metrics else None
+    last, trained = metrics[-1] if metrics else None, last_trained(metrics)
     accounted = totals.games_used + totals.games_unselected + sum(totals.rejected.values()) if totals else None
     in_metrics = sum(line.transitions for line in metrics)
     all_stored = totals is not None and totals.units == in_all.units
@@ -385,9 +385,9 @@ def _from_disk(reader: _Reader, agent: AgentSettings, metrics: list[MetricsLine]
         transitions_trained=max(manifest.transitions if manifest else 0, in_metrics),
         step=max(manifest.step if manifest else 0, last.step if last else 0),
         weights_version=int(about["version"]) if str(about.get("version", "")).isdigit() else None,
-        td_error=last.td_error if last else None,
-        match_top1=last.match_top1 if last else None,
-        rank_correlation=last.rank_correlation if last else None,
+        td_error=trained.td_error if trained else None,
+        match_top1=trained.match_top1 if trained else None,
+        rank_correlation=trained.rank_correlation if trained else None,
         games_closed=totals.games_read == accounted and (not all_stored or totals.games_read == in_all.games)
         if totals
         else None,

@@ -274,6 +274,11 @@ def read_metrics(path: Path) -> list[MetricsLine]:
     return lines
 
 
+def last_trained(lines: Sequence[MetricsLine]) -> MetricsLine | None:
+    """Return the last line that is of transitions: the checkpoints after the last unit have lines of none."""
+    return next((line for line in reversed(lines) if line.transitions), None)
+
+
 def summarise(units: list[UnitMetrics], time_ns: int | None = None) -> MetricsLine:
     """Return the figures of one or more units as those of one interval, which ended at `time_ns`."""
     probed = [unit.probes for unit in units if unit.probes.probes]

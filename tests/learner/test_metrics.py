@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from learner.evaluation import HeldOut, Validation
-from learner.metrics import NO_PROBES, MetricsFile, ProbeMetrics, UnitMetrics, read_metrics, summarise
+from learner.metrics import NO_PROBES, MetricsFile, ProbeMetrics, UnitMetrics, last_trained, read_metrics, summarise
 from learner.models import Losses
 
 VALIDATION = Validation(
@@ -80,6 +80,8 @@ def test_a_checkpoint_that_is_tried_again_gets_no_second_line(tmp_path: Path) ->
         checkpoint(metrics, step)
     lines = read_metrics(path)
     assert [(line.step, line.transitions > 0) for line in lines] == [(2, True), (52, False), (102, False)]
+    assert last_trained(lines) == lines[0]
+    assert last_trained([]) is None
 
 
 def test_a_line_tells_the_age_of_the_probes_that_came() -> None:
