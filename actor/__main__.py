@@ -12,7 +12,6 @@ from common.options import run, settings_from, settings_options
 from common.process import service
 from common.settings import identity
 from common.verbosity import Verbosity, verbosity_options
-from common.zmq_links import ZmqActorLink
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -37,7 +36,7 @@ def actor(name: str | None, supervised: bool, verbosity: Verbosity, **flags: Any
         ) as process,
         open_desk(settings) as desk,
     ):
-        link = ZmqActorLink(process.ports, name, process.session, identity(settings))
+        link = process.transport.actor(name, process.session, identity(settings))
         try:
             process.ready()
             ActorService(

@@ -24,16 +24,16 @@ import zmq
 from benchmarks.figure import Figure, interleaved, rate_figure
 from benchmarks.real_games import batches, games_file
 from benchmarks.scale import Scale
-from benchmarks.services import HOST, free_base_port, ports_of, service, wait_for
+from benchmarks.services import HOST, free_base_port, service, wait_for
 from common import sockets, wire
 from common.batch import encode
 from common.keys import KeyDirectory, KeyHolder, PeerKeys
-from common.links import Delivered
+from common.links import Delivered, Transport
 from common.messages import BatchHeader, Role, StoredUnit, StoreTotals
 from common.ports import Ports
-from common.security import operator_of, reach
+from common.security import operator_of, reach, reach_as_operator
+from common.session import hello, new_session
 from common.settings import Settings, identity
-from common.zmq_links import MAX_DRAINED, ZmqLearnerLink, hello, new_session
 
 SENDERS = 2
 CREDIT = 32  # as a learner's
@@ -158,18 +158,19 @@ def through_broker(scale: Scale, load: Load, *, with_keys: bool = False) -> floa
         if with_keys:
             settings = msgspec.structs.replace(settings, keys=f"{directory}/keys")
             make_keys(settings)
-        ports = ports_of(settings)
         targets = [
             (learner, (reach(settings, KeyHolder(Role.LEARNER, agent)), agent, identity(settings)))
             for agent in agents
         ]
-        keys = reach(settings, KeyHolder(Role.ACTOR, "actor-0")).keys
+        keys = KeyDirectory(Path(settings.keys)).peer(KeyHolder(Role.ACTOR, "actor-0")) if settings.keys else None
+        endpoint = Ports(settings.broker, settings.base_port).experience
 
         def ready() -> None:
-            wait_for(ports, lambda status: all(agent.learner == "connected" for agent in status.agents))
+            operator = reach_as_operator(settings)
+            wait_for(operator, lambda status: all(agent.learner == "connected" for agent in status.agents))
 
         with service("broker", settings):
-            return clocked(load, ports.experience, targets, ready, keys)
+            return clocked(load, endpoint, targets, ready, keys)
 
 
 def make_keys(settings: Settings) -> None:
@@ -269,11 +270,10 @@ def sender(clock: Clock, load: Load, endpoint: str, keys: PeerKeys | None, index
     zmq.Context.instance().term()
 
 
-def learner(clock: Clock, ports: Ports, agent: str, settings: dict[str, str]) -> None:
+def learner(clock: Clock, transport: Transport, agent: str, settings: dict[str, str]) -> None:
     """Take deliveries in and acknowledge them in groups: a learner whose store and training cost nothing."""
     session = new_session()
-    link = ZmqLearnerLink(
-        ports,
+    link = transport.learner(
         agent,
         session,
         lambda: hello(Role.LEARNER, f"learner-{agent}", session, agent=agent, settings=settings),
@@ -306,7 +306,7 @@ def puller(clock: Clock, endpoint: str) -> None:
         if not pull.poll(50):
             continue
         delivered: list[Delivered] = []
-        for _ in range(MAX_DRAINED):
+        for _ in range(sockets.MAX_DRAINED):
             try:
                 frames = sockets.receive(pull)
             except zmq.Again:

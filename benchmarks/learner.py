@@ -20,13 +20,14 @@ import torch
 from benchmarks.figure import Figure, interleaved, rate_figure
 from benchmarks.real_games import batches, games_file, repeated
 from benchmarks.scale import Scale
-from benchmarks.services import free_base_port, ports_of, service, wait_for
+from benchmarks.services import free_base_port, service, wait_for
 from common.batch import Batch, encode
 from common.links import LeasedUnit
 from common.messages import ActorReport, BatchHeader, LearnerReport, Status
+from common.security import reach_as_operator
+from common.session import new_session
 from common.settings import AgentSettings, Settings, Side, identity
 from common.transitions import transitions
-from common.zmq_links import ZmqActorLink, new_session
 from learner.registry import make_model
 from learner.replay import ReplayBuffer
 
@@ -88,10 +89,11 @@ def reached(settings: Settings, step: int) -> tuple[float, int]:
         found[:] = [service.learner for service in status.services if service.learner is not None]
         return bool(found) and found[0].step >= step
 
-    wait_for(ports_of(settings), past, timeout_s=300.0)
+    broker = reach_as_operator(settings)
+    wait_for(broker, past, timeout_s=300.0)
     # Reports come about once a second, and one that is new has just come: wait for the next.
     seen = found[0].step
-    wait_for(ports_of(settings), lambda status: past(status) and found[0].step > seen)
+    wait_for(broker, lambda status: past(status) and found[0].step > seen)
     return time.monotonic(), found[0].step
 
 
@@ -110,7 +112,7 @@ def fed(settings: Settings, real: list[Batch], units: int) -> Iterator[None]:
 
 
 def _feed(settings: Settings, ready: list[tuple[int, int, bytes]], stopping: threading.Event) -> None:
-    link = ZmqActorLink(ports_of(settings), "stub", new_session(), identity(settings))
+    link = reach_as_operator(settings).actor("stub", new_session(), identity(settings))
     said_s, positions = 0.0, 0
     while not stopping.is_set():
         if time.monotonic() - said_s > 0.5:

@@ -11,11 +11,10 @@ from pathlib import Path
 
 from benchmarks.scale import ROOT
 from common.errors import BrokerUnreachable
+from common.links import Transport
 from common.messages import Status
-from common.ports import CHANNELS, Ports
-from common.security import reach_as_operator
+from common.ports import CHANNELS
 from common.settings import Settings, to_toml
-from common.zmq_links import ZmqOperatorLink
 
 START_S = 60.0
 STOP_S = 60.0
@@ -33,11 +32,6 @@ def free_base_port() -> int:
                 continue
         return base
     raise OSError("no free ports")
-
-
-def ports_of(settings: Settings) -> Ports:
-    """Return the ports of the broker that `settings` speak of, as its operator reaches them."""
-    return reach_as_operator(settings)
 
 
 @contextmanager
@@ -70,10 +64,10 @@ def service(module: str, settings: Settings, *arguments: str) -> Iterator[subpro
         raise RuntimeError(f"{module} ended with {code}: {errors.read_text()[-2000:]}")
 
 
-def wait_for(ports: Ports, enough: Callable[[Status], bool], timeout_s: float = START_S) -> Status:
+def wait_for(transport: Transport, enough: Callable[[Status], bool], timeout_s: float = START_S) -> Status:
     """Ask the broker how things stand until it is as `enough` wants it."""
     end_s = time.monotonic() + timeout_s
-    link = ZmqOperatorLink(ports)
+    link = transport.operator()
     try:
         while time.monotonic() < end_s:
             try:

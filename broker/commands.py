@@ -9,10 +9,10 @@ from rich.console import Console
 
 from broker.status_view import render
 from common.errors import OperatorError
+from common.links import OperatorLink
 from common.messages import Action
-from common.options import settings_from, settings_options
+from common.options import settings_of_flags, settings_options
 from common.security import reach_as_operator
-from common.zmq_links import ZmqOperatorLink
 
 HELP = {"help_option_names": ["-h", "--help"]}
 
@@ -21,9 +21,8 @@ _timeout = click.option(
 )
 
 
-def _link(flags: dict[str, Any]) -> ZmqOperatorLink:
-    settings = settings_from(flags)
-    return ZmqOperatorLink(reach_as_operator(settings))
+def _link(flags: dict[str, Any]) -> OperatorLink:
+    return reach_as_operator(settings_of_flags(flags)).operator()
 
 
 @click.command(context_settings=HELP)
@@ -33,7 +32,9 @@ def _link(flags: dict[str, Any]) -> ZmqOperatorLink:
 def status(as_json: bool, timeout_s: float, **flags: Any) -> None:
     """Show services, progress, units, the accounting and the bottleneck.
 
-    Example:  rookery status --broker train1.example --json
+    Of the run that --run names, if that is on this host, else of the broker that the other options name.
+
+    Example:  rookery status --run runs/first
     """
     link = _link(flags)
     try:

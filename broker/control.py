@@ -43,8 +43,7 @@ from common.messages import (
     Welcome,
 )
 from common.settings import differences
-from common.words import AgentName, Unit
-from common.zmq_links import MAX_REASON_CHARACTERS
+from common.words import MAX_REASON_CHARACTERS, AgentName, Unit
 
 log = getLogger(__name__)
 

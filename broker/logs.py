@@ -11,6 +11,7 @@ import click
 from broker.collector import Collector
 from common.errors import OperatorError
 from common.keys import KeyHolder
+from common.links import CollectorLink
 from common.log_lines import line_of
 from common.log_text import text_of
 from common.logs import TRACE, Logging, spool_path
@@ -19,7 +20,6 @@ from common.options import run, settings_from, settings_options
 from common.process import Process, begin
 from common.settings import Settings
 from common.verbosity import Verbosity, verbosity_options
-from common.zmq_links import ZmqCollectorLink
 
 REPORT_INTERVAL_S = 1.0
 QUIET_S = 0.3
@@ -47,7 +47,7 @@ def logs(name: str, console: str | None, supervised: bool, verbosity: Verbosity,
     process = begin(settings, KeyHolder(Role.COLLECTOR, name), lambda: settings_from(flags))
     # A collector's own records go to its console only: it can't be sure to take them.
     with Logging(
-        service=name, session=process.session, level=settings.log_level, ports=None,
+        service=name, session=process.session, level=settings.log_level, transport=None,
         spool=spool_path(settings.directory, name), console=not supervised, verbosity=verbosity,
     ):  # fmt: skip
         collect(settings, process, None if supervised else (console or verbosity.level("warning")).upper())
@@ -58,7 +58,7 @@ def collect(settings: Settings, process: Process, console: str | None) -> None:
     directory = settings.directory / "logs"
     try:
         collector = Collector(directory, per_service=settings.log_files)
-        link = ZmqCollectorLink(process.ports, process.name, process.session)
+        link = process.transport.collector(process.name, process.session)
         process.ready()
         try:
             _collect(link, collector, process, console)
@@ -78,7 +78,7 @@ def _close(collector: Collector) -> None:
         _say(f"the last records are lost: {error.strerror}")
 
 
-def _collect(link: ZmqCollectorLink, collector: Collector, process: Process, console: str | None) -> None:
+def _collect(link: CollectorLink, collector: Collector, process: Process, console: str | None) -> None:
     told: dict[str, int] = {}
     trouble = _NotWritten()
     now_s = reported_s = came_s = time.monotonic()
@@ -120,7 +120,7 @@ class _NotWritten:
 
 
 def _report(
-    link: ZmqCollectorLink, collector: Collector, told: dict[str, int], trouble: _NotWritten
+    link: CollectorLink, collector: Collector, told: dict[str, int], trouble: _NotWritten
 ) -> dict[str, int]:
     """Write through, and report; return the gaps that are told now."""
     try:

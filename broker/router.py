@@ -23,12 +23,12 @@ from broker.weights import LatestWeights
 from common import sockets, wire
 from common.errors import MessageError, OperatorError
 from common.keys import BrokerKeys, KeyHolder
+from common.leased_games import pack_games
 from common.messages import AgentStatus, Credit, Lease, LogRecord, Role, Status, WeightsHeader
-from common.ports import CHANNELS, Ports
+from common.ports import CHANNELS, Ports, own_topic
 from common.trouble import is_told
 from common.weights_check import check_weights
 from common.words import AgentName, Unit
-from common.zmq_links import MAX_DRAINED, own_topic, pack_games
 
 log = getLogger(__name__)
 
@@ -190,7 +190,7 @@ class Router:
 
     def _drain(self, reader: zmq.Socket[bytes]) -> None:
         handle, as_frames, signed = self._readers[reader]
-        for _ in range(MAX_DRAINED):
+        for _ in range(sockets.MAX_DRAINED):
             try:
                 if self._gate is None:
                     frames, sender = sockets.receive(reader) if as_frames else _bytes_of(reader), None

@@ -1,7 +1,7 @@
 """Logging of every service: lines on standard error, and every record to the log collectors.
 
 Records get their number before they are queued, so a lost one leaves a gap that the collector counts. A
-thread of its own owns the socket. While no collector listens, records wait in a bounded file beside the run
+thread of its own owns the outlet. While no collector listens, records wait in a bounded file beside the run
 and are sent when one comes, also by a later process of the same name.
 """
 
@@ -11,19 +11,17 @@ import queue
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
 from socket import gethostname
 from typing import BinaryIO, TextIO
 
-import zmq
-
-from common import sockets, wire
+from common import wire
 from common.errors import MessageError, OperatorError
 from common.journal import is_journal, with_priority
+from common.links import LogOutlet, Transport
 from common.messages import LogRecord
-from common.ports import Ports
 from common.verbosity import Verbosity
 from common.whole_file import append_whole
 
@@ -198,7 +196,9 @@ def _read_frames(file: BinaryIO) -> list[bytes]:
 class ShippingHandler(logging.Handler):
     """Numbers records and hands them to a thread that publishes them; spans whatever its level is."""
 
-    def __init__(self, ports: Ports, source: str, spool: Path, level: str = "debug") -> None:
+    def __init__(
+        self, make_outlet: Callable[[], LogOutlet], source: str, spool: Path, level: str = "debug"
+    ) -> None:
         super().__init__()
         self.least = logging.getLevelName(level.upper())
         """Least severe level shipped."""
@@ -208,7 +208,7 @@ class ShippingHandler(logging.Handler):
         self._number = 0
         self._queue: queue.Queue[bytes | None] = queue.Queue(QUEUE_RECORDS)
         self._spool = Spool(spool)
-        self._endpoint, self._keys = ports.logs_in, ports.keys
+        self._make_outlet = make_outlet
         self._thread = threading.Thread(target=self._run, name="logs", daemon=True)
         self._thread.start()
 
@@ -231,27 +231,22 @@ class ShippingHandler(logging.Handler):
         super().close()
 
     def _run(self) -> None:
-        socket = sockets.make(zmq.Context.instance(), zmq.XPUB, hwm=QUEUE_RECORDS)
-        socket.setsockopt(zmq.XPUB_NODROP, 1)
-        # Else a subscription would outlive its broker, and hide that nobody listens on the next one.
-        socket.setsockopt(zmq.IMMEDIATE, 1)
         try:
-            sockets.connect(socket, self._endpoint, self._keys)
+            outlet = self._make_outlet()
         except OperatorError:
             self._keep_all()  # the service itself says what is wrong with the address
             return
-        listeners = 0
         running = True
         while running:
             frames, running = self._next_frames()
-            listeners += _subscriptions(socket)
-            if listeners > 0 and not self._spool.empty:
+            ready = outlet.ready()
+            if ready and not self._spool.empty:
                 frames = self._spool.take() + frames
             for at, frame in enumerate(frames):
-                if listeners <= 0 or not _publish(socket, frame):
+                if not ready or not outlet.send(frame):
                     self._spool.extend(frames[at:])
                     break
-        socket.close(linger=sockets.LINGER_MS)
+        outlet.close()
 
     def _keep_all(self) -> None:
         running = True
@@ -272,24 +267,6 @@ class ShippingHandler(logging.Handler):
         return frames, False
 
 
-def _subscriptions(socket: zmq.Socket[bytes]) -> int:
-    """Return by how many the listeners have grown."""
-    change = 0
-    while True:
-        try:
-            change += {b"\x01": 1, b"\x00": -1}.get(socket.recv(zmq.DONTWAIT)[:1], 0)
-        except zmq.Again:
-            return change
-
-
-def _publish(socket: zmq.Socket[bytes], frame: bytes) -> bool:
-    try:
-        socket.send(frame, zmq.DONTWAIT)
-    except zmq.Again:
-        return False
-    return True
-
-
 class Logging:
     """Context manager that sets up a service's logging and takes it down last of all."""
 
@@ -299,18 +276,18 @@ class Logging:
         service: str,
         session: str,
         level: str,
-        ports: Ports | None,
+        transport: Transport | None,
         spool: Path,
         console: bool = True,
         verbosity: Verbosity = Verbosity.NORMAL,
         trace: bool = False,
     ) -> None:
-        """`verbosity` is the console's alone; `trace` has spans shipped."""
+        """`verbosity` is the console's alone; `trace` has spans shipped; without a transport nothing is."""
         self._handlers: list[logging.Handler] = []
         self._service, self._session, self._level = service, session, level
-        self._ports, self._spool = ports, spool
+        self._transport, self._spool = transport, spool
         self._verbosity = verbosity if console else None
-        self._trace = trace and ports is not None
+        self._trace = trace and transport is not None
         self._levels_before: dict[logging.Logger, int] = {}
 
     def __enter__(self) -> "Logging":
@@ -319,9 +296,9 @@ class Logging:
         trace.setLevel(logging.DEBUG if self._trace else logging.CRITICAL + 1)
         if self._verbosity is not None:
             self._handlers.append(_Console(self._service, self._verbosity))
-        if self._ports is not None:
-            source = f"{self._service}.{self._session}"
-            self._handlers.append(ShippingHandler(self._ports, source, self._spool, self._level))
+        if self._transport is not None:
+            source, outlet = f"{self._service}.{self._session}", self._transport.log_outlet
+            self._handlers.append(ShippingHandler(outlet, source, self._spool, self._level))
         for handler in self._handlers:
             root.addHandler(handler)
         set_level(self._level)

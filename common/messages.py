@@ -18,6 +18,7 @@ from msgspec import Meta
 from common.bottlenecks import BottleneckKind
 from common.roles import Action as Action
 from common.roles import Role as Role
+from common.words import MAX_REASON_CHARACTERS
 
 PROTOCOL_VERSION = 3
 """Peers whose envelopes carry another number are turned away with one clear line."""
@@ -35,7 +36,7 @@ Name = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9@.
 Line = Annotated[str, Meta(max_length=255, pattern=r"^[^\x00-\x1f\x7f-\x9f]*\Z")]
 """Text for a person, without what could move a terminal's cursor."""
 UnitsInHand = Annotated[list[Count], Meta(max_length=1024)]
-Text = Annotated[str, Meta(max_length=4096)]
+Text = Annotated[str, Meta(max_length=MAX_REASON_CHARACTERS)]
 Reasons = Annotated[dict[Name, Count], Meta(max_length=64)]
 """Games by the reason why they can't be used."""
 MAX_AGENTS = 1024

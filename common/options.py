@@ -12,6 +12,7 @@ from click.shell_completion import CompletionItem
 
 from common.errors import INTERNAL, INTERRUPTED, RookeryError
 from common.journal import is_journal, with_priority
+from common.run_files import SETTINGS_FILE, is_run
 from common.settings import Settings, choices_of, help_of, resolve
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -66,6 +67,18 @@ def settings_from(flags: dict[str, Any], **others: Any) -> Settings:
     """Return the settings that a command made with `settings_options` was started with."""
     given = dict(flags)
     return resolve(given.pop("settings_file"), {**given, **others})
+
+
+def settings_of_flags(flags: dict[str, Any]) -> Settings:
+    """Return the settings for one who looks at a run: as `settings_from`, but the run's own where it keeps any.
+
+    Its own are those that `rookery up` keeps in --run; another file that is given goes before them.
+    """
+    settings = settings_from(flags)
+    if flags["settings_file"] is None and is_run(settings.directory):
+        own = settings.directory / SETTINGS_FILE
+        return settings_from({**flags, "settings_file": own, "run": str(settings.directory)})
+    return settings
 
 
 def run(command: click.Command, program: str) -> None:

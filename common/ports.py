@@ -53,5 +53,10 @@ class Ports:
         return self._endpoint(6)
 
 
+def own_topic(session: str) -> bytes:
+    """Return the topic on weights out of what is for one actor alone; no agent's name has a space in it."""
+    return b"to " + session.encode()
+
+
 CHANNELS = ("control", "experience", "delivery", "weights_in", "weights_out", "logs_in", "logs_out")
 """Names of the endpoints, in the order of their ports."""

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 
 from common.errors import RookeryError, SettingsError
 from common.keys import KeyHolder
+from common.links import Transport
 from common.logs import Logging, spool_path
 from common.notify import Notifier
-from common.ports import Ports
 from common.reload import Reload
 from common.security import reach
+from common.session import new_session
 from common.settings import Settings
 from common.signals import ReloadSignal, StopSignal
 from common.verbosity import Verbosity
 from common.words import NAME, NAME_RULE
-from common.zmq_links import new_session
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ class Process:
 
     name: str
     session: str
-    ports: Ports
+    transport: Transport
     stopping: StopSignal
     notifier: Notifier
     reload: Reload
@@ -71,7 +71,7 @@ def service(
         service=name,
         session=process.session,
         level=settings.log_level,
-        ports=process.ports,
+        transport=process.transport,
         spool=spool_path(settings.directory, name),
         console=not supervised,
         verbosity=verbosity,
@@ -98,13 +98,13 @@ def begin(settings: Settings, holder: KeyHolder, reread: Callable[[], Settings])
     """
     name = holder.service
     check_name(name)
-    ports = reach(settings, holder)
+    transport = reach(settings, holder)
     stopping = StopSignal()
     reload = Reload(settings, reread, ReloadSignal())
     notifier = Notifier.from_environment()
     if notifier.watched:
         faulthandler.enable()  # SIGABRT, which the watchdog sends, then prints where each thread hangs
-    return Process(name, new_session(), ports, stopping, notifier, reload)
+    return Process(name, new_session(), transport, stopping, notifier, reload)
 
 
 def check_name(name: str) -> None:

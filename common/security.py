@@ -1,4 +1,4 @@
-"""Whether a broker is reached in the clear or with CURVE keys: decided here, from the settings, and nowhere else.
+"""How the broker is reached, in the clear or with keys: decided here, from the settings, and nowhere else.
 
 On loopback both will do; anywhere else it takes keys, or `insecure` in so many words.
 """
@@ -8,13 +8,15 @@ from pathlib import Path
 
 from common.errors import SettingsError
 from common.keys import BrokerKeys, KeyDirectory, KeyHolder
+from common.links import Transport
 from common.messages import Role
 from common.ports import Ports
 from common.settings import Settings
+from common.zmq_transport import ZmqTransport
 
 
-def reach(settings: Settings, holder: KeyHolder) -> Ports:
-    """Return where the broker is and the keys with which `holder` connects to it.
+def reach(settings: Settings, holder: KeyHolder) -> Transport:
+    """Return the way to the broker, with the keys with which `holder` connects to it.
 
     Raises SettingsError for a broker off loopback without keys, and for keys that are missing or unusable.
     """
@@ -23,10 +25,10 @@ def reach(settings: Settings, holder: KeyHolder) -> Ports:
         keys = KeyDirectory(Path(settings.keys)).peer(holder)
     else:
         _refuse_clear(settings, "broker", settings.broker)
-    return Ports(host=settings.broker, base_port=settings.base_port, keys=keys)
+    return ZmqTransport(Ports(host=settings.broker, base_port=settings.base_port, keys=keys))
 
 
-def reach_as_operator(settings: Settings) -> Ports:
+def reach_as_operator(settings: Settings) -> Transport:
     """Return what `reach` does, for status and orders: with the operator's key that the settings name."""
     return reach(settings, operator_of(settings))
 

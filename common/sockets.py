@@ -13,6 +13,8 @@ HANDSHAKE_MS = 10_000
 """How long a connection may take to be greeted: who is refused, hangs or says nothing is cut off then."""
 MAX_FRAMES = 8
 """Frames of a message that are looked at: no message of ours has as many."""
+MAX_DRAINED = 100
+"""Messages taken from one socket before the others get their turn."""
 GIVEN_UP_MS = 20_000
 """How long what was sent may stay unacknowledged by the peer's host. A link that was cut for longer is in use again
 within 11 s of its return: CONNECT_MS and the greatest pause between two tries."""

@@ -1,4 +1,4 @@
-"""The distinct types for the words of the design: which agent, which unit, which version; and what a name is."""
+"""The distinct types for the words of the design (which agent, unit, version), and what names and reasons are."""
 
 import re
 from typing import NewType
@@ -15,3 +15,6 @@ Version = NewType("Version", int)
 NAME = re.compile(r"[A-Za-z0-9@_-][A-Za-z0-9@._-]{0,99}")
 """Name of a process or a key: it goes by the wire and into the names of files."""
 NAME_RULE = "up to 100 letters, digits and @ . _ -, not beginning with a dot"
+
+MAX_REASON_CHARACTERS = 4096
+"""What a message takes of a reason; a longer one is cut by whoever sends it."""

@@ -18,7 +18,6 @@ from common.messages import Status
 from common.ports import CHANNELS
 from common.security import reach_as_operator
 from common.settings import Settings
-from common.zmq_links import ZmqOperatorLink
 from deploy.finding import Facts, Finding, fail, ok, warn
 
 CONNECT_S = 2.0
@@ -112,7 +111,7 @@ def _facts(settings: Settings) -> Facts:
 
 
 def _ask(settings: Settings) -> Status:
-    link = ZmqOperatorLink(reach_as_operator(settings))
+    link = reach_as_operator(settings).operator()
     try:
         return link.status(ANSWER_S)
     finally:

@@ -5,10 +5,10 @@ import time
 from collections.abc import Callable, Sequence
 
 from common.errors import BrokerUnreachable
+from common.links import OperatorLink
 from common.messages import Status
 from common.security import reach_as_operator
 from common.settings import Settings
-from common.zmq_links import ZmqOperatorLink
 from deploy import dashboard
 from deploy.progress import Progress
 from deploy.run_directory import RunDirectory
@@ -56,7 +56,7 @@ class LocalFleet:
 
     def run(self, stopping: Callable[[], bool], aborting: Callable[[], bool]) -> bool:
         """Run until every unit is trained; False if told to stop before. Leaves no process behind."""
-        link = ZmqOperatorLink(reach_as_operator(self._settings))
+        link = reach_as_operator(self._settings).operator()
         try:
             self._start()
             finished = self._watch(link, stopping)
@@ -109,7 +109,7 @@ class LocalFleet:
             )
         )
 
-    def _watch(self, link: ZmqOperatorLink, stopping: Callable[[], bool]) -> bool:
+    def _watch(self, link: OperatorLink, stopping: Callable[[], bool]) -> bool:
         actors = [service for service in self.supervisor.services if service.may_end]
         while not stopping():
             for service in self.supervisor.check():
@@ -140,7 +140,7 @@ class LocalFleet:
         finished = {learner.agent for learner in learners if learner.finished}
         return finished >= {agent.name for agent in self._settings.agents}
 
-    def _show(self, link: ZmqOperatorLink) -> bool:
+    def _show(self, link: OperatorLink) -> bool:
         """Ask the broker, in a steady beat, and show what it says; return whether it said anything."""
         time.sleep(max(0.0, self._asked_s + STATUS_INTERVAL_S - time.monotonic()))
         self._asked_s = time.monotonic()
@@ -149,7 +149,7 @@ class LocalFleet:
             self._progress.show(self.last, self.supervisor.restarts)
         return answered
 
-    def _ask(self, link: ZmqOperatorLink) -> bool:
+    def _ask(self, link: OperatorLink) -> bool:
         try:
             self.last = link.status(STATUS_INTERVAL_S)
         except BrokerUnreachable:
@@ -157,7 +157,7 @@ class LocalFleet:
         self._reported.note(self.last)
         return True
 
-    def _ask_for_last_word(self, link: ZmqOperatorLink, aborting: Callable[[], bool]) -> None:
+    def _ask_for_last_word(self, link: OperatorLink, aborting: Callable[[], bool]) -> None:
         """Ask until the broker has taken in the learners' last acknowledgements, which their goodbyes follow."""
         end_s = time.monotonic() + LAST_WORD_S
         while time.monotonic() < end_s and not aborting():
@@ -166,7 +166,7 @@ class LocalFleet:
                     return
                 time.sleep(LAST_WORD_PAUSE_S)
 
-    def _drain(self, link: ZmqOperatorLink, aborting: Callable[[], bool]) -> None:
+    def _drain(self, link: OperatorLink, aborting: Callable[[], bool]) -> None:
         def show_and_give_up() -> bool:
             return aborting() or (self._show(link) and aborting())
 

@@ -10,8 +10,8 @@ from common.errors import StoreDamaged
 from common.links import LearnerLink
 from common.messages import LearnerReport, Role
 from common.process import Process
+from common.session import hello
 from common.settings import AgentSettings, Settings, identity
-from common.zmq_links import ZmqLearnerLink, hello
 from learner.directory import AgentDirectory
 from learner.intake import Intake
 from learner.lock import claimant, overtaken
@@ -161,8 +161,7 @@ class LearnerService:
 
     def _open_link(self, store: ExperienceStore) -> LearnerLink:
         process, agent = self._process, self._agent
-        return ZmqLearnerLink(
-            process.ports,
+        return process.transport.learner(
             agent.name,
             process.session,
             lambda: hello(

@@ -4,14 +4,23 @@ import os
 import random
 import shutil
 import socket
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, TypeVar
 
 import hypothesis
 import pytest
 
+from common.keys import KeyHolder
+from common.links import Transport
+from common.messages import Role
 from common.ports import CHANNELS
+from common.security import reach
+from common.settings import Settings
 
 SHARED_DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
+
+T = TypeVar("T")
 
 PORTS = range(15_000, 32_000)
 WORKERS = 8
@@ -44,6 +53,26 @@ def stockfish() -> str:
 def base_port() -> int:
     """The first of as many free ports as a broker needs."""
     return free_base_port()
+
+
+@pytest.fixture
+def transport(base_port: int) -> Transport:
+    """An actor's way to a broker that is not there (yet)."""
+    return reach(Settings(base_port=base_port), KeyHolder(Role.ACTOR, "actor-0"))
+
+
+@pytest.fixture
+def closing() -> Iterator[Callable[[T], T]]:
+    """Takes links and sockets that are closed after the test."""
+    kept: list[Any] = []
+
+    def keep(link: T) -> T:
+        kept.append(link)
+        return link
+
+    yield keep
+    for link in kept:
+        link.close()
 
 
 def free_base_port() -> int:

@@ -3,7 +3,7 @@
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -22,6 +22,13 @@ ALLOWED = {
     "learner": {"learner", "agent", "common"},
     "deploy": set(PACKAGES),
 }
+
+ZEROMQ = {
+    "common/sockets.py", "common/handshake.py", "common/keys.py", "common/zmq_control.py",
+    "common/zmq_actor_link.py", "common/zmq_learner_link.py", "common/zmq_collector_link.py",
+    "common/zmq_operator_link.py", "common/zmq_log_outlet.py", "broker/router.py", "broker/gate.py",
+}  # fmt: skip
+"""What imports zmq: the peers' side of its transport, and the broker's."""
 
 
 def modules(package: str) -> list[Path]:
@@ -51,18 +58,39 @@ def test_nothing_unsafe_is_imported(package: str) -> None:
         assert not found, f"{path.relative_to(ROOT)} imports {found}"
 
 
-def test_sockets_are_used_only_in_the_transport() -> None:
-    allowed = {
-        "common/sockets.py", "common/zmq_links.py", "common/handshake.py", "common/keys.py", "common/logs.py",
-        "broker/router.py", "broker/gate.py",
-    }  # fmt: skip
-    users = {
-        str(path.relative_to(ROOT))
-        for package in PACKAGES
-        for path in modules(package)
-        if any(name.split(".")[0] == "zmq" for name in imported(path))
+def named(path: Path) -> set[str]:
+    """Every name that a module defines, imports or uses."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return {
+        name
+        for node in ast.walk(tree)
+        for name in (getattr(node, kind, None) for kind in ("id", "attr", "name"))
+        if isinstance(name, str)
     }
-    assert users == allowed
+
+
+def users(uses: Callable[[Path], bool]) -> set[str]:
+    return {str(path.relative_to(ROOT)) for package in PACKAGES for path in modules(package) if uses(path)}
+
+
+def test_zeromq_is_used_only_in_its_transport_and_on_the_brokers_side() -> None:
+    assert users(lambda path: any(name.split(".")[0] == "zmq" for name in imported(path))) == ZEROMQ
+
+
+def test_a_transport_is_named_only_by_itself_and_where_it_is_chosen() -> None:
+    """Everybody else is given a common.links.Transport."""
+    chosen = {"common/security.py", "common/zmq_transport.py", "common/ports.py"}
+    named_by = users(lambda path: any(name == "Ports" or name.startswith("Zmq") for name in named(path)))
+    assert named_by <= ZEROMQ | chosen
+    modules_of = users(lambda path: any(name.startswith("common.zmq_") for name in imported(path)))
+    assert modules_of <= ZEROMQ | chosen
+
+
+@pytest.mark.parametrize("module", ["links", "session", "leased_games", "logs", "log_lines", "messages", "wire"])
+def test_what_is_no_matter_of_a_transport_loads_none(module: str) -> None:
+    code = f"import sys, common.{module}; print(*(n for n in ('zmq', 'asyncio') if n in sys.modules))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert loaded.strip() == ""
 
 
 @pytest.mark.parametrize("module", ["broker.service", "broker.logs", "broker.commands"])

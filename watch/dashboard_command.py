@@ -12,13 +12,11 @@ import click
 
 from common.errors import OperatorError, RunDirectoryError, SettingsError
 from common.logs import Logging, spool_path
-from common.options import run, settings_from
+from common.options import run, settings_of_flags
 from common.process import begin
-from common.run_files import SETTINGS_FILE
 from common.security import is_loopback, operator_of
 from common.settings import Settings, help_of
 from common.verbosity import Verbosity, verbosity_options
-from common.zmq_links import ZmqOperatorLink
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -101,13 +99,13 @@ def dashboard(
         signal.signal(signal.SIGHUP, signal.SIG_DFL)  # typed by hand, it ends with its terminal
     # Its own records go to its console only: it takes no part in the run that it shows.
     with Logging(
-        service="dashboard", session=process.session, level=settings.log_level, ports=None,
+        service="dashboard", session=process.session, level=settings.log_level, transport=None,
         spool=spool_path(settings.directory, "dashboard"), verbosity=verbosity,
     ):  # fmt: skip
         serve_dashboard(
             settings,
             process,
-            lambda: ZmqOperatorLink(process.ports),
+            process.transport.operator,
             access,
             port,
             None if supervised else click.echo,
@@ -128,15 +126,6 @@ def default_port(settings: Settings) -> int:
     if port > MAX_PORT:
         raise SettingsError(f"port {port} is none: give the dashboard a port of its own")
     return port
-
-
-def settings_of_flags(flags: dict[str, Any]) -> Settings:
-    """Return the settings of the run, from its own file unless another one is given."""
-    settings = settings_from(flags)
-    own = settings.directory / SETTINGS_FILE
-    if flags["settings_file"] is None and own.is_file():
-        return settings_from({**flags, "settings_file": own, "run": str(settings.directory)})
-    return settings
 
 
 def _password(listen_on: str, host_names: tuple[str, ...], file: Path | None) -> str | None:

@@ -4,19 +4,16 @@ import asyncio
 import re
 import sys
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
 from common.errors import OperatorError
-from common.options import settings_options
-from common.ports import Ports
+from common.links import Transport
+from common.options import settings_of_flags, settings_options
 from common.security import reach_as_operator
 from common.settings import Settings
-from common.zmq_links import ZmqOperatorLink
-from watch.dashboard_command import settings_of_flags
 from watch.top_app import TopApp
 from watch.top_source import LiveSource
 from watch.top_view import View
@@ -38,14 +35,14 @@ def top(picture: Path | None, size: tuple[int, int], **flags: Any) -> None:
     Example:  rookery top --run runs/first
     """
     settings = settings_of_flags(flags)
-    ports = reach_as_operator(settings)
+    transport = reach_as_operator(settings)
     if picture is not None:
         picture.write_text(screenshot(settings, columns=size[0], lines=size[1]), encoding="utf-8")
         return
     if not all(stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)):
         raise OperatorError("it needs a terminal: `rookery status` prints how things stand")
-    source = _source(settings, ports)
-    app = _app(settings, ports, source)
+    source = _source(settings, transport)
+    app = _app(settings, transport, source)
     try:
         app.run()
     finally:
@@ -57,9 +54,9 @@ def screenshot(settings: Settings, *, columns: int = 160, lines: int = 50, focus
     """Return what `rookery top` shows of a run that goes on, as SVG; `focus` is agents, actors, services,
     accounting or log. Looks for several seconds, so that there are rates. Raises BrokerUnreachable.
     """
-    ports = reach_as_operator(settings)
-    source = _source(settings, ports)
-    app = _app(settings, ports, source)
+    transport = reach_as_operator(settings)
+    source = _source(settings, transport)
+    app = _app(settings, transport, source)
     try:
         return asyncio.run(_picture(app, (columns, lines), focus))
     finally:
@@ -86,9 +83,9 @@ def _has_rates(view: View) -> bool:
     return view.pace.rates.positions_per_s > 0 and view.pace.left_s is not None
 
 
-def _source(settings: Settings, ports: Ports) -> LiveSource:
-    return LiveSource(partial(ZmqOperatorLink, ports), settings.directory / "logs")
+def _source(settings: Settings, transport: Transport) -> LiveSource:
+    return LiveSource(transport.operator, settings.directory / "logs")
 
 
-def _app(settings: Settings, ports: Ports, source: LiveSource) -> TopApp:
-    return TopApp(source, run=settings.run, broker=ports.control.removeprefix("tcp://"))
+def _app(settings: Settings, transport: Transport, source: LiveSource) -> TopApp:
+    return TopApp(source, run=settings.run, broker=transport.address.removeprefix("tcp://"))

@@ -9,7 +9,9 @@ from broker.status_view import render
 from common.errors import BrokerUnreachable, OperatorError
 from common.links import LeasedUnit
 from common.messages import Order, Status, Welcome
-from tests.broker.live import Actor, Learner, LiveBroker, until
+from tests.broker.live import LiveBroker, way_to
+from tests.links.peers import Actor, Learner
+from tests.until import until
 
 
 @pytest.fixture
@@ -26,8 +28,8 @@ def rookery(base_port, monkeypatch):
 def run(base_port):
     """A broker with both learners and an actor at work."""
     with LiveBroker(base_port) as broker:
-        learners = [Learner(base_port, agent).join() for agent in ("white", "black")]
-        actor = Actor(base_port)
+        learners = [Learner(way_to(base_port), agent).join() for agent in ("white", "black")]
+        actor = Actor(way_to(base_port))
         actor.wait(LeasedUnit)
         actor.renew([0], 5)
         learners[0].report()
@@ -83,7 +85,7 @@ def test_without_a_broker_there_is_one_clear_line(rookery):
 
 def test_what_peers_say_of_themselves_is_shown_as_it_is(base_port):
     with LiveBroker(base_port) as broker:
-        actor = Actor(base_port)
+        actor = Actor(way_to(base_port))
         actor.wait(Welcome)
         service = broker.router.registry.by_name["actor-0"]
         service.hello = service.hello.__class__(
@@ -96,3 +98,10 @@ def test_what_peers_say_of_themselves_is_shown_as_it_is(base_port):
         actor.link.close()
     assert "[/red]" in captured.get()
     assert "[bold]odd 3" in captured.get()
+
+
+def test_the_run_that_is_named_is_the_one_that_is_asked(run, base_port, rookery, monkeypatch, tmp_path):
+    monkeypatch.delenv("ROOKERY_BASE_PORT")
+    (tmp_path / "settings.toml").write_text(f'base_port = {base_port}\nrun = "elsewhere"\n')
+    assert "actor-0" in rookery(commands.status, "--run", str(tmp_path)).output
+    assert "actor-0" in rookery(commands.pause, "--run", str(tmp_path)).output

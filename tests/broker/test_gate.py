@@ -10,7 +10,7 @@ from broker.router import TICK_S
 from common import sockets, wire
 from common.errors import BrokerUnreachable, KeptOut, SettingsError
 from common.keys import KeyDirectory, KeyHolder, PeerKeys, public_key
-from common.links import Delivered, LeasedUnit
+from common.links import CollectorLink, Delivered, LeasedUnit, OperatorLink, Transport
 from common.messages import (
     Action,
     BatchHeader,
@@ -25,8 +25,10 @@ from common.messages import (
     Welcome,
 )
 from common.ports import Ports
-from common.zmq_links import ZmqCollectorLink, ZmqOperatorLink, hello, new_session
-from tests.broker.live import IDENTITY, Actor, Learner, LiveBroker, until, weights
+from common.session import hello, new_session
+from tests.broker.live import LiveBroker, way_to
+from tests.links.peers import IDENTITY, Actor, Learner, weights
+from tests.until import until
 
 HOLDERS = {
     "actor": KeyHolder(Role.ACTOR, "actor-0"),
@@ -63,22 +65,24 @@ class Peers:
     def keys(self, who: str) -> PeerKeys:
         return self._directory.peer(HOLDERS[who])
 
+    def way(self, who: str) -> Transport:
+        return way_to(self._base_port, self.keys(who))
+
     def actor(self, name="actor-0", who="actor", **others) -> Actor:
-        found = Actor(self._base_port, name, keys=self.keys(who), **others)
+        found = Actor(self.way(who), name, **others)
         self._closing(found.link)
         return found
 
     def learner(self, agent, who=None, **others) -> Learner:
-        found = Learner(self._base_port, agent, keys=self.keys(who or agent), **others)
+        found = Learner(self.way(who or agent), agent, **others)
         self._closing(found.link)
         return found
 
-    def collector(self) -> ZmqCollectorLink:
-        ports = Ports("127.0.0.1", self._base_port, self.keys("logs"))
-        return self._closing(ZmqCollectorLink(ports, "logs", new_session()))
+    def collector(self) -> CollectorLink:
+        return self._closing(self.way("logs").collector("logs", new_session()))
 
-    def operator(self, who="operator", keys=None) -> ZmqOperatorLink:
-        return self._closing(ZmqOperatorLink(Ports("127.0.0.1", self._base_port, keys or self.keys(who))))
+    def operator(self, who="operator", keys=None) -> OperatorLink:
+        return self._closing(way_to(self._base_port, keys or self.keys(who)).operator())
 
     def raw(self, kind: int, channel: str, keys: PeerKeys | None, identity: str | None = None) -> zmq.Socket:
         socket = self._closing(sockets.make(zmq.Context.instance(), kind))
@@ -106,8 +110,10 @@ def test_everybody_with_a_key_works_as_in_the_clear(broker, peers):
     actor.send(leased.lease.unit, "white")
     (delivered,) = learners[0].wait(Delivered)
     assert delivered.body == b"batch"
-    learners[0].link.publish(*weights("white", 1, session=learners[0].session))
-    until(lambda: broker.router._weights.version("white", learners[0].session) == 1)
+    until(
+        lambda: broker.router._weights.version("white", learners[0].session) == 1,
+        lambda: (learners[0].link.publish(*learners[0].weights(1)), learners[0].poll()),
+    )
     logs = peers.collector()
     operator = peers.operator()
     until(lambda: len(operator.status(5.0).services) == 4, lambda: logs.poll(0.01))

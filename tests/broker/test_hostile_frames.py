@@ -10,7 +10,9 @@ import zmq
 from common import wire
 from common.messages import PROTOCOL_VERSION, ArraySpec, Credit
 from common.ports import Ports
-from tests.broker.live import Learner, LiveBroker, until
+from tests.broker.live import LiveBroker, way_to
+from tests.links.peers import Learner
+from tests.until import until
 
 
 @pytest.fixture
@@ -53,7 +55,7 @@ def test_versions_of_all_kinds_share_one_reason(broker, base_port, context):
 
 
 def test_weights_whose_hash_shapes_or_names_are_wrong_are_not_kept(broker, base_port):
-    learner = Learner(base_port, "white").join()
+    learner = Learner(way_to(base_port), "white").join()
     header, body = learner.weights(2**53)
     wrong = (
         {"sha256": "0" * 64},

@@ -14,9 +14,9 @@ import zstandard
 
 from common import batch, sockets, wire
 from common.errors import MessageError
+from common.leased_games import unpack_games
 from common.messages import PROTOCOL_VERSION, ArraySpec, FromBroker, LogRecord, ToBroker, WeightsHeader
 from common.weights_check import ITEM_BYTES, check_weights
-from common.zmq_links import unpack_games
 
 GOLDEN = Path(__file__).parent / "golden" / "protocol-3.jsonl"
 MESSAGES = {line["message"]["kind"]: line["message"] for line in map(json.loads, GOLDEN.read_text().splitlines())}

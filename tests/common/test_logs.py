@@ -2,16 +2,19 @@ import io
 import logging
 import os
 import sys
+import threading
 from enum import StrEnum
 
 import numpy as np
 import pytest
 
 from common import logs, wire
+from common.keys import BROKER
 from common.logs import (
     JournalFormatter,
     LineFormatter,
     Logging,
+    ShippingHandler,
     Spool,
     console_formatter,
     fields_of,
@@ -19,7 +22,9 @@ from common.logs import (
     spool_path,
 )
 from common.messages import LogRecord
-from common.ports import Ports
+from common.security import reach
+from common.settings import Settings
+from tests.until import until
 
 
 class Colour(StrEnum):
@@ -237,13 +242,13 @@ def test_half_a_record_is_never_left_by_a_full_disk(tmp_path, monkeypatch):
 # Setting up and taking down
 
 
-def test_without_a_broker_every_record_is_kept_numbered_from_0(tmp_path, base_port):
+def test_without_a_broker_every_record_is_kept_numbered_from_0(tmp_path, transport):
     path = spool_path(tmp_path, "actor-0")
     with Logging(
         service="actor-0",
         session="5e55",
         level="info",
-        ports=Ports("127.0.0.1", base_port),
+        transport=transport,
         spool=path,
         console=False,
     ):
@@ -257,20 +262,73 @@ def test_without_a_broker_every_record_is_kept_numbered_from_0(tmp_path, base_po
 
 def test_an_address_that_is_none_costs_no_record(tmp_path):
     path = spool_path(tmp_path, "actor-0")
-    with Logging(service="actor-0", session="1", level="info", ports=Ports("a b", 1), spool=path, console=False):
+    nowhere = reach(Settings(broker="a b", insecure=True), BROKER)
+    with Logging(service="actor-0", session="1", level="info", transport=nowhere, spool=path, console=False):
         logging.getLogger("actor").info("started")
     assert len(Spool(path).take()) == 1
 
 
-def test_handlers_are_gone_after_the_service(tmp_path, base_port):
+class Outlet:
+    """An outlet whose listener comes and goes, and whose way can be full, as a test says."""
+
+    def __init__(self) -> None:
+        self.listened, self.full = threading.Event(), threading.Event()
+        self.sent: list[bytes] = []
+        self.closed = threading.Event()
+        self.threads: set[int] = set()
+
+    def ready(self) -> bool:
+        self.threads.add(threading.get_ident())
+        return self.listened.is_set()
+
+    def send(self, frame: bytes) -> bool:
+        assert self.listened.is_set()
+        if not self.full.is_set():
+            self.sent.append(frame)
+        return not self.full.is_set()
+
+    def close(self) -> None:
+        self.threads.add(threading.get_ident())
+        self.closed.set()
+
+
+def test_records_are_kept_while_the_outlet_takes_none_and_then_sent_in_their_order_each_once(tmp_path):
+    outlet, spool = Outlet(), tmp_path / "spool"
+    handler = ShippingHandler(lambda: outlet, "actor-0.1", spool)
+    handler.handle(made("zero"))
+    until(spool.exists)
+    outlet.listened.set()
+    until(lambda: len(outlet.sent) == 1)
+    outlet.full.set()
+    for event in ("one", "two"):
+        handler.handle(made(event))
+    until(spool.exists)
+    outlet.full.clear()
+    handler.handle(made("three"))
+    handler.close()
+    assert [wire.decode(frame, LogRecord).event for frame in outlet.sent] == ["zero", "one", "two", "three"]
+    assert not spool.exists()
+
+
+def test_an_outlet_is_made_used_and_closed_in_the_logging_thread_alone(tmp_path):
+    outlet = Outlet()
+    makers = []
+    handler = ShippingHandler(lambda: makers.append(threading.get_ident()) or outlet, "a.1", tmp_path / "spool")
+    handler.handle(made())
+    handler.close()
+    assert outlet.closed.is_set()
+    assert set(makers) == outlet.threads != {threading.get_ident()}
+
+
+def test_handlers_are_gone_after_the_service(tmp_path):
     before = list(logging.getLogger().handlers)
-    with Logging(service="a", session="1", level="info", ports=None, spool=tmp_path / "spool"):
+    with Logging(service="a", session="1", level="info", transport=None, spool=tmp_path / "spool"):
         assert len(logging.getLogger().handlers) == len(before) + 1
     assert logging.getLogger().handlers == before
 
 
 def test_the_console_gets_lines(tmp_path, capsys):
-    with Logging(service="actor-0", session="1", level="warning", ports=None, spool=tmp_path / "spool"):
+    with Logging(service="actor-0", session="1", level="warning", transport=None, spool=tmp_path / "spool"):
         logging.getLogger("actor").warning("engine died", extra={"game": 7})
         logging.getLogger("actor").info("quiet")
     assert capsys.readouterr().err.rstrip().endswith("WARNING actor-0: engine died game=7")

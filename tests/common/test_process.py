@@ -3,8 +3,8 @@ from collections.abc import Callable
 import pytest
 
 from common.errors import SettingsError
+from common.links import Transport
 from common.notify import Notifier
-from common.ports import Ports
 from common.process import Process, check_name
 from common.reload import Reload
 from common.settings import Settings
@@ -41,9 +41,9 @@ class Heard(Notifier):
 
 
 @pytest.fixture
-def process() -> Process:
+def process(transport: Transport) -> Process:
     reload = Reload(Settings(), Settings, Flag())
-    return Process("actor-0", "5e55", Ports("127.0.0.1", 5750), Flag(), Heard(), reload)
+    return Process("actor-0", "5e55", transport, Flag(), Heard(), reload)
 
 
 def test_a_turn_feeds_the_watchdog_and_shows_the_status(process: Process) -> None:

@@ -1,18 +1,29 @@
 import pytest
 
 from common.errors import SettingsError
-from common.keys import KeyDirectory, KeyHolder
+from common.keys import KeyDirectory, KeyHolder, PeerKeys
+from common.links import Transport
 from common.messages import Role
 from common.security import is_loopback, listen, reach
 from common.settings import Settings
+from common.zmq_transport import ZmqTransport
 
 ACTOR = KeyHolder(Role.ACTOR, "far-0")
+
+
+def keys_of(transport: Transport) -> PeerKeys | None:
+    assert isinstance(transport, ZmqTransport)
+    return transport.ports.keys
+
+
+def test_people_are_told_the_address_of_the_control_channel():
+    assert reach(Settings(broker="127.1.2.3", base_port=6000), ACTOR).address == "tcp://127.1.2.3:6000"
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "[::1]", "localhost"])
 def test_on_loopback_the_clear_will_do(host):
     assert is_loopback(host)
-    assert reach(Settings(broker=host), ACTOR).keys is None
+    assert keys_of(reach(Settings(broker=host), ACTOR)) is None
     assert listen(Settings(bind=host))[1] is None
 
 
@@ -23,7 +34,7 @@ def test_off_loopback_it_takes_keys_or_insecure_in_so_many_words(host):
         reach(Settings(broker=host), ACTOR)
     with pytest.raises(SettingsError, match="--bind .* --keys DIR .* --insecure"):
         listen(Settings(bind=host))
-    assert reach(Settings(broker=host, insecure=True), ACTOR).keys is None
+    assert keys_of(reach(Settings(broker=host, insecure=True), ACTOR)) is None
     assert listen(Settings(bind=host, insecure=True))[1] is None
 
 
@@ -32,7 +43,7 @@ def test_given_keys_are_used_everywhere_insecure_or_not(tmp_path):
     directory.init()
     directory.add(ACTOR)
     for settings in (Settings(keys=str(tmp_path)), Settings(keys=str(tmp_path), insecure=True)):
-        assert reach(settings, ACTOR).keys == directory.peer(ACTOR)
+        assert keys_of(reach(settings, ACTOR)) == directory.peer(ACTOR)
         assert listen(settings)[1] is not None
 
 

@@ -6,7 +6,6 @@ import pytest
 from common import wire
 from common.logs import Logging, Spool, fields_of
 from common.messages import LogRecord
-from common.ports import Ports
 from common.tracing import record_event, record_span, span, tracing
 
 
@@ -64,11 +63,9 @@ def test_off_it_costs_next_to_nothing():
 # Shipping
 
 
-def shipped(tmp_path, base_port, *, trace: bool, level: str) -> list[LogRecord]:
+def shipped(tmp_path, transport, *, trace: bool, level: str) -> list[LogRecord]:
     path = tmp_path / "spool"
-    with Logging(
-        service="actor-0", session="1", level=level, ports=Ports("127.0.0.1", base_port), spool=path, trace=trace
-    ):
+    with Logging(service="actor-0", session="1", level=level, transport=transport, spool=path, trace=trace):
         logging.getLogger("actor").info("started")
         with span("engine", unit=3):
             logging.getLogger("actor").debug("asked")
@@ -77,8 +74,8 @@ def shipped(tmp_path, base_port, *, trace: bool, level: str) -> list[LogRecord]:
     return [wire.decode(frame, LogRecord) for frame in Spool(path).take()]
 
 
-def test_spans_are_shipped_at_any_level_and_numbered_with_the_others_but_not_shown(tmp_path, base_port, capsys):
-    records = shipped(tmp_path, base_port, trace=True, level="error")
+def test_spans_are_shipped_at_any_level_and_numbered_with_the_others_but_not_shown(tmp_path, transport, capsys):
+    records = shipped(tmp_path, transport, trace=True, level="error")
     assert [(record.number, record.logger, record.event) for record in records] == [
         (0, "trace", "span"),
         (1, "actor", "failed"),
@@ -88,20 +85,22 @@ def test_spans_are_shipped_at_any_level_and_numbered_with_the_others_but_not_sho
     assert "span" not in capsys.readouterr().err
 
 
-def test_spans_are_not_even_shown_on_a_console_that_shows_everything(tmp_path, base_port, capsys):
-    records = shipped(tmp_path, base_port, trace=True, level="debug")
+def test_spans_are_not_even_shown_on_a_console_that_shows_everything(tmp_path, transport, capsys):
+    records = shipped(tmp_path, transport, trace=True, level="debug")
     assert [record.event for record in records] == ["started", "asked", "span", "failed"]
     shown = capsys.readouterr().err
     assert "asked" in shown
     assert "span" not in shown
 
 
-def test_turned_off_no_span_is_shipped_at_any_level(tmp_path, base_port):
-    assert [record.event for record in shipped(tmp_path, base_port, trace=False, level="debug")] == [
+def test_turned_off_no_span_is_shipped_at_any_level(tmp_path, transport):
+    assert [record.event for record in shipped(tmp_path, transport, trace=False, level="debug")] == [
         "started", "asked", "failed"
     ]  # fmt: skip
 
 
 def test_where_nothing_is_shipped_there_are_no_spans(tmp_path):
-    with Logging(service="a", session="1", level="debug", ports=None, spool=tmp_path, console=False, trace=True):
+    with Logging(
+        service="a", session="1", level="debug", transport=None, spool=tmp_path, console=False, trace=True
+    ):
         assert not tracing()

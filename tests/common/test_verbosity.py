@@ -9,7 +9,6 @@ from common import wire
 from common.colour import coloured
 from common.logs import Logging, Spool, set_level
 from common.messages import LogRecord
-from common.ports import Ports
 from common.verbosity import Verbosity, verbosity_options
 
 
@@ -67,10 +66,9 @@ def test_it_is_the_least_level_on_the_console(verbosity, normal, level):
         (Verbosity.VERBOSE, ["asked", "started", "failed"]),
     ],
 )
-def test_the_console_alone_is_quiet_or_verbose(verbosity, shown, tmp_path, base_port, capsys):
+def test_the_console_alone_is_quiet_or_verbose(verbosity, shown, tmp_path, transport, capsys):
     spool = tmp_path / "spool"
-    ports = Ports("127.0.0.1", base_port)
-    with Logging(service="a", session="1", level="info", ports=ports, spool=spool, verbosity=verbosity):
+    with Logging(service="a", session="1", level="info", transport=transport, spool=spool, verbosity=verbosity):
         logging.getLogger("actor").debug("asked")
         logging.getLogger("actor").info("started")
         logging.getLogger("actor").error("failed")
@@ -79,10 +77,9 @@ def test_the_console_alone_is_quiet_or_verbose(verbosity, shown, tmp_path, base_
 
 
 @pytest.mark.parametrize("verbosity", list(Verbosity))
-def test_a_reload_changes_what_is_shipped_at_once(verbosity, tmp_path, base_port):
+def test_a_reload_changes_what_is_shipped_at_once(verbosity, tmp_path, transport):
     spool = tmp_path / "spool"
-    ports = Ports("127.0.0.1", base_port)
-    with Logging(service="a", session="1", level="info", ports=ports, spool=spool, verbosity=verbosity):
+    with Logging(service="a", session="1", level="info", transport=transport, spool=spool, verbosity=verbosity):
         for level in ("debug", "error", "info"):
             set_level(level)
             logging.getLogger("actor").debug("debug at %s", level)

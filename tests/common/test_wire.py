@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from common import wire
 from common.batch import encode
 from common.errors import MessageError
+from common.leased_games import pack_games, unpack_games
 from common.messages import (
     PROTOCOL_VERSION,
     BatchHeader,
@@ -33,7 +34,6 @@ from common.messages import (
     WeightsHeader,
     Welcome,
 )
-from common.zmq_links import pack_games, unpack_games
 from tests.common.batches import played
 
 GOLDEN = Path(__file__).parent / "golden"

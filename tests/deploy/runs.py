@@ -16,9 +16,10 @@ from typing import Self
 import psutil
 
 from common.errors import BrokerUnreachable
+from common.links import Transport
 from common.messages import Status
-from common.ports import Ports
-from common.zmq_links import ZmqOperatorLink
+from common.security import reach_as_operator
+from common.settings import Settings
 from deploy.report import Report, read_report
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -159,20 +160,25 @@ class Run(Started):
         ports = ("--base-port", str(base_port)) if base_port else ()
         command = ("rookery", "up", *map(str, games), "--run", str(directory), *ports, *arguments)
         super().__init__(command, stdin=stdin, environment=environment)
-        self._ports = Ports(host="127.0.0.1", base_port=base_port)
+        self._broker = broker_at(base_port)
 
     def status(self) -> Status | None:
         """Ask the broker; None where it doesn't answer (yet)."""
-        return ask(self._ports)
+        return ask(self._broker)
 
     def wait_for(self, condition: Callable[[Status], bool], what: str) -> Status:
         """Wait until the broker's status is as wanted, and return it; fail if the run ends before."""
-        return wait_for_status(self._ports, condition, what, lambda: self.process.poll() is None)
+        return wait_for_status(self._broker, condition, what, lambda: self.process.poll() is None)
 
 
-def ask(ports: Ports, timeout_s: float = 1.0) -> Status | None:
+def broker_at(base_port: int) -> Transport:
+    """Return the way to a broker on this host, in the clear."""
+    return reach_as_operator(Settings(base_port=base_port))
+
+
+def ask(broker: Transport, timeout_s: float = 1.0) -> Status | None:
     """Return the broker's status; None where no broker answers."""
-    link = ZmqOperatorLink(ports)
+    link = broker.operator()
     try:
         return link.status(timeout_s)
     except BrokerUnreachable:
@@ -182,14 +188,14 @@ def ask(ports: Ports, timeout_s: float = 1.0) -> Status | None:
 
 
 def wait_for_status(
-    ports: Ports,
+    broker: Transport,
     condition: Callable[[Status], bool],
     what: str,
     alive: Callable[[], bool] = lambda: True,
     timeout_s: float = PATIENCE_S,
 ) -> Status:
     """Wait until a broker's status is as wanted, and return it."""
-    link = ZmqOperatorLink(ports)
+    link = broker.operator()
     end_s = time.monotonic() + timeout_s
     last = None
     try:

@@ -14,7 +14,7 @@ from common.messages import Hello, Refusal, Role, Welcome
 from common.ports import CHANNELS, Ports
 from common.wire import decode, encode
 from tests.actor.fake_engine import fake_engine, starts
-from tests.deploy.runs import SAMPLE, Run, Started, ask, report_of, wait_until
+from tests.deploy.runs import SAMPLE, Run, Started, ask, broker_at, report_of, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -321,17 +321,16 @@ def foreign(envelope: bytes) -> bytes:
 def test_a_broker_turns_a_peer_of_another_version_away_and_goes_on(
     tmp_path: Path, tiny: Path, base_port: int
 ) -> None:
-    ports = Ports(host="127.0.0.1", base_port=base_port)
     command = ["rookery-broker", str(tiny), "--base-port", str(base_port), "--run", str(tmp_path)]
     with Started(command) as broker, zmq.Context() as context, context.socket(zmq.DEALER) as peer:
-        wait_until(lambda: ask(ports) is not None, "the broker's start")
+        wait_until(lambda: ask(broker_at(base_port)) is not None, "the broker's start")
         hello = Hello(role=Role.ACTOR, name="a", session="s", host="h", pid=1, software="9.9.9")
         peer.setsockopt(zmq.LINGER, 0)
-        peer.connect(ports.control)
+        peer.connect(Ports(host="127.0.0.1", base_port=base_port).control)
         peer.send(foreign(encode(hello)))
         assert peer.poll(10_000)
         answer = decode(peer.recv(), Refusal)
-        status = ask(ports)
+        status = ask(broker_at(base_port))
         broker.process.terminate()
         assert broker.end().code == 0
     assert answer.reason == "protocol version 99 is not ours (3): run the same release of Rookery on all hosts"

@@ -15,7 +15,6 @@ import pytest
 import zmq
 
 from actor.engine_profile import EngineProfile
-from common.ports import Ports
 from common.settings import EvaluationSource, Reward, Settings
 from common.transitions import probe_transitions
 from deploy import doctor_broker, doctor_machine, doctor_packages, doctor_torch
@@ -28,7 +27,7 @@ from deploy.doctor_torch import check_torch
 from deploy.finding import Finding, Verdict, ok
 from learner.probe_buffer import ProbeBuffer
 from tests.actor.test_engine_build import AVX2, BMI2, ICE_LAKE, SSE41, cpuinfo
-from tests.deploy.runs import SAMPLE, Ended, Started, ask, wait_until
+from tests.deploy.runs import SAMPLE, Ended, Started, ask, broker_at, wait_until
 from tests.learner.units import probed_batch
 
 CHECKS = [
@@ -227,7 +226,7 @@ def broker(base_port: int, tmp_path: Path) -> Iterator[int]:
     """A real broker; its base port."""
     command = ("rookery-broker", str(SAMPLE), "--base-port", str(base_port), "--run", str(tmp_path / "run"))
     with Started(command):
-        wait_until(lambda: ask(Ports(host="127.0.0.1", base_port=base_port)) is not None, "the broker answers")
+        wait_until(lambda: ask(broker_at(base_port)) is not None, "the broker answers")
         yield base_port
 
 

@@ -1,8 +1,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from common.links import Transport
 from common.notify import Notifier
-from common.ports import Ports
 from common.process import Process
 from common.reload import Reload
 from common.settings import DEFAULT_AGENTS, Settings
@@ -28,12 +28,10 @@ class Turns(Notifier):
         self.count += 1
 
 
-def test_a_learner_whose_intake_hangs_does_not_look_alive(tmp_path: Path) -> None:
+def test_a_learner_whose_intake_hangs_does_not_look_alive(tmp_path: Path, transport: Transport) -> None:
     settings = Settings(run=str(tmp_path))
     turns = Turns()
-    process = Process(
-        "learner-white", "5e55", Ports("127.0.0.1", 5750), Never(), turns, Reload(settings, Settings, Never())
-    )
+    process = Process("learner-white", "5e55", transport, Never(), turns, Reload(settings, Settings, Never()))
     service = LearnerService(settings, DEFAULT_AGENTS[0], process)
     for _ in range(3):
         service._note_turn()

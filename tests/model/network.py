@@ -194,8 +194,9 @@ class Network:
             mock.patch("common.sockets.bind", self.bind),
             mock.patch("common.sockets.connect", self.connect),
             mock.patch("zmq.Poller", partial(Poller, self.clock)),
-            mock.patch("common.zmq_links.time", time),
-            mock.patch("common.zmq_links.hello", self._hello),
+            mock.patch("common.zmq_control.time", time),
+            mock.patch("common.zmq_actor_link.time", time),
+            mock.patch("common.zmq_actor_link.hello", self._hello),
             mock.patch("learner.intake.time", time),
             mock.patch("actor.service.time", time),
         ):

@@ -26,7 +26,7 @@ from common.messages import Hello, LearnerReport, RawGame, Role
 from common.ports import Ports
 from common.settings import AgentSettings, Settings
 from common.words import AgentName, Unit
-from common.zmq_links import ZmqActorLink, ZmqLearnerLink
+from common.zmq_transport import ZmqTransport
 from learner.directory import AgentDirectory
 from learner.intake import Intake
 from learner.store import ExperienceStore
@@ -37,6 +37,7 @@ from tests.model.network import Clock
 
 AGENTS = {"white": WHITE, "black": BLACK}
 PORTS = Ports("127.0.0.1", 5750)
+TRANSPORT = ZmqTransport(PORTS)
 GAMES_PER_UNIT = 2
 IDENTITY = {"nodes": "1000"}
 LEASE_S = 60.0
@@ -91,7 +92,7 @@ class Process:
         raise NotImplementedError
 
     def hello(self, role: Role, name: str, session: str, **fields: object) -> Hello:
-        """As common.zmq_links makes it, but for what it asks the operating system."""
+        """As common.session makes it, but for what it asks the operating system."""
         return Hello(
             role=role, name=name, session=session, started_ns=self.started_ns, host="here", pid=1, software="0.1.0",
             **fields,
@@ -174,7 +175,7 @@ class Learner(Process):
         """Open the store, and connect."""
         agent, directory = AGENTS[self.agent], self.disk.directory
         self.store = Store(directory.experience, agent)
-        self.link = ZmqLearnerLink(PORTS, self.agent, self.session, self._hello)
+        self.link = TRANSPORT.learner(self.agent, self.session, self._hello)
         self.intake = Intake(
             agent,
             directory,
@@ -308,7 +309,7 @@ class Actor(Process):
         self.desk, self._stop = Desk(clock), Stop()
 
     def start(self) -> None:
-        self.link = ZmqActorLink(PORTS, self.name, self.session, IDENTITY)
+        self.link = TRANSPORT.actor(self.name, self.session, IDENTITY)
         self.service = ActorService(Settings(games_per_unit=16), self.name, self.link, self.desk, self._stop)  # type: ignore[arg-type]
 
     def turn(self, pace: int = 0) -> None:

@@ -26,11 +26,11 @@ from agent.weights import unpack
 from broker.collector import Collector
 from common import batch, wire
 from common.errors import MessageError
+from common.leased_games import pack_games, unpack_games
 from common.log_lines import decode_line, encode_line, line_of
 from common.log_text import text_of
 from common.messages import BatchHeader, Credit, FromBroker, LogRecord, ToBroker, WeightsHeader
 from common.run_files import MANIFEST_FILE
-from common.zmq_links import pack_games, unpack_games
 from learner import checkpoints
 from tests.common.batches import noise, played
 from tests.torture.mutations import Mutations

@@ -10,7 +10,7 @@ from pathlib import Path
 from agent.weights import digest, load_weights
 from common.errors import RookeryError
 from common.messages import Status
-from common.ports import Ports
+from common.security import reach_as_operator
 from common.settings import AgentSettings, Settings, Side, to_toml
 from learner.directory import AgentDirectory
 from learner.store import ExperienceStore
@@ -88,7 +88,7 @@ def record(setting: Setting, library: Path, learner: Sequence[str], folder: Path
         Started((*learner, *given, "--agent", AGENT.name), environment=recording) as traced,
     ):
         wait_for_status(
-            Ports(settings.broker, base_port), _finished, "the run has finished",
+            reach_as_operator(settings), _finished, "the run has finished",
             lambda: traced.process.poll() is None, timeout_s=300.0,
         )  # fmt: skip
         traced.process.send_signal(signal.SIGTERM)

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import common.files
+import common.process
 import learner.checkpoints
-from common.zmq_links import ZmqLearnerLink
+from common.links import LearnerLink, Transport
 from learner.checkpoints import CheckpointDirectory
 from learner.store import STORE_FILE
 
@@ -48,7 +49,7 @@ class Failing:
     def __init__(self, folder: Path, agent: str) -> None:
         self._folder, self._agent = folder, agent
         self._rename, self._replace, self._prune = Path.rename, Path.replace, CheckpointDirectory._prune
-        self._write_synced, self._publish = common.files.write_synced, ZmqLearnerLink.publish
+        self._write_synced, self._reach_broker = common.files.write_synced, common.process.reach
 
     def install(self) -> None:
         """Put the replacements in place."""
@@ -71,7 +72,9 @@ class Failing:
         Path.rename = lambda path, target: failing.rename(path, Path(target))
         CheckpointDirectory._prune = lambda directory: failing.prune(directory)
         common.files.write_synced = learner.checkpoints.write_synced = failing.write_synced
-        ZmqLearnerLink.publish = lambda link, header, body: failing.publish(link, header, body)
+        common.process.reach = lambda settings, holder: FailingTransport(
+            failing, failing._reach_broker(settings, holder)
+        )
 
     def reach(self, point: str, last_words: Callable[[], object] | None = None) -> None:
         """Die here, if this point is armed, after doing what `last_words` does."""
@@ -108,9 +111,32 @@ class Failing:
             self.reach("weights half written", half)
         self._write_synced(path, content)
 
-    def publish(self, link: ZmqLearnerLink, header: Any, body: bytes) -> None:
-        self.reach("weights written, not published")
-        self._publish(link, header, body)
+
+class FailingTransport:
+    """A transport whose links to learners reach a point before they publish; all else is as it was."""
+
+    def __init__(self, failing: Failing, transport: Transport) -> None:
+        self._failing, self._transport = failing, transport
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def learner(self, *arguments: Any) -> "FailingLink":
+        return FailingLink(self._failing, self._transport.learner(*arguments))
+
+
+class FailingLink:
+    """A learner's link; see FailingTransport."""
+
+    def __init__(self, failing: Failing, link: LearnerLink) -> None:
+        self._failing, self._link = failing, link
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._link, name)
+
+    def publish(self, header: Any, body: bytes) -> None:
+        self._failing.reach("weights written, not published")
+        self._link.publish(header, body)
 
 
 def main() -> None:

@@ -208,7 +208,7 @@ def fleet(
         base_port=setting.base_port,
     )  # fmt: skip
     with FleetServices(folder, settings) as services:
-        wait_for_status(services.ports, learners_there, "the learners' hello")
+        wait_for_status(services.transport, learners_there, "the learners' hello")
         sizes = split(load.actors)
         actors = [
             services.module(
@@ -218,7 +218,7 @@ def fleet(
             for at, size in enumerate(sizes)
         ]  # fmt: skip
         wait_for_status(
-            services.ports, lambda status: all_there(status, load), "the actors' work",
+            services.transport, lambda status: all_there(status, load), "the actors' work",
             alive=lambda: all(process.poll() is None for process in actors), timeout_s=300.0,
         )  # fmt: skip
         time.sleep(load.warm_s)
@@ -248,7 +248,7 @@ def many_games(folder: Path, load: Load, limit_games: int | None) -> Path:
 
 def status_of(services: Services) -> Status:
     """Ask the broker; it has to answer."""
-    status = ask(services.ports, 30.0)
+    status = ask(services.transport, 30.0)
     assert status is not None, "the broker does not answer"
     return status
 

@@ -2,7 +2,7 @@
 
     python -m tests.torture.fleet_actors SETTINGS FIRST COUNT DELAY_S
 
-Each has an ActorService, a Desk, Labels and a ZeroMQ link of its own: it says hello, leases, reads the games,
+Each has an ActorService, a Desk, Labels and a link of its own: it says hello, leases, reads the games,
 makes batches, sends them and reports every second. The engine that stands behind its labels gives a game's scores
 once DELAY_S for each of its positions have passed, one game after another.
 
@@ -18,6 +18,7 @@ import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,13 +30,14 @@ from actor.engine_commands import EngineGame
 from actor.labels import Labels
 from actor.service import REPORT_INTERVAL_S, ActorService
 from actor.work import Desk
-from common import zmq_links
-from common.links import ActorEvent, LeasedUnit
-from common.messages import BatchHeader
-from common.ports import Ports
+from common import session
+from common.keys import KeyHolder
+from common.links import ActorEvent, LeasedUnit, Transport
+from common.messages import ActorReport, BatchHeader, Role
+from common.security import reach
+from common.session import new_session
 from common.settings import EvaluationSource, Settings, identity, read_file
 from common.signals import StopSignal
-from common.zmq_links import ZmqActorLink, new_session
 
 HUNGRY_BELOW = 1024
 """Positions outstanding below which a real engine, too, asks for more games."""
@@ -51,14 +53,14 @@ class Stop(StopSignal):
         self._set = False
 
 
-class WatchedLink(ZmqActorLink):
-    """A link that notes how long the actor had room until a lease came, and the units that went out whole."""
+class WatchedLink:
+    """An actor's link that notes how long there was room until a lease came, and the units that went out whole."""
 
-    def __init__(self, ports: Ports, name: str, settings: Settings) -> None:
-        super().__init__(ports, name, new_session(), identity(settings))
-        context = zmq.Context.instance()
-        self._logs = context.socket(zmq.XPUB)  # a real actor has a fourth connection, for its log records
-        self._logs.connect(ports.logs_in)
+    def __init__(self, transport: Transport, name: str, settings: Settings) -> None:
+        self._link = transport.actor(name, new_session(), identity(settings))
+        self._logs = transport.log_outlet()  # a real actor has a connection for its log records, too
+        self._came: list[ActorEvent] = []
+        """Events that came while something else was waited for."""
         self._room: deque[float] = deque()
         """When each lease that it could hold and does not was first wanted."""
         self._to_send: dict[int, int] = {}
@@ -72,11 +74,16 @@ class WatchedLink(ZmqActorLink):
 
     def wait(self, timeout_s: float) -> None:
         """Return when something has come, or after `timeout_s`."""
-        self._poller.poll(round(timeout_s * 1000))
+        if not self._came:
+            self._came = self._noted(timeout_s)
 
     def poll(self, timeout_s: float) -> list[ActorEvent]:
         """Poll, noting the leases."""
-        events = super().poll(timeout_s)
+        came, self._came = self._came, []
+        return came + self._noted(0.0 if came else timeout_s)
+
+    def _noted(self, timeout_s: float) -> list[ActorEvent]:
+        events = self._link.poll(timeout_s)
         now_s = time.monotonic()
         for event in events:
             if isinstance(event, LeasedUnit):
@@ -92,11 +99,19 @@ class WatchedLink(ZmqActorLink):
         if not self._asked:
             self._asked = True
             self._room.extend([time.monotonic()] * units)
-        super().capacity(units)
+        self._link.capacity(units)
+
+    def renew(self, units: Sequence[int], report: ActorReport) -> None:
+        """Renew."""
+        self._link.renew(units, report)
+
+    def release(self, units: Sequence[int]) -> None:
+        """Release."""
+        self._link.release(units)
 
     def send(self, header: BatchHeader, body: bytes) -> bool:
         """Send, noting units that are out whole: there is room for another."""
-        sent = super().send(header, body)
+        sent = self._link.send(header, body)
         if sent:
             left = self._to_send.get(header.unit, 1) - 1
             self._to_send[header.unit] = left
@@ -108,8 +123,8 @@ class WatchedLink(ZmqActorLink):
 
     def close(self) -> None:
         """Close, the logs' connection too."""
-        self._logs.close(linger=0)
-        super().close()
+        self._logs.close()
+        self._link.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +212,7 @@ class SimulatedActor:
     """One actor and its thread."""
 
     def __init__(self, settings: Settings, name: str, delay_s: float) -> None:
-        self.link = WatchedLink(Ports(settings.broker, settings.base_port), name, settings)
+        self.link = WatchedLink(reach(settings, KeyHolder(Role.ACTOR, name)), name, settings)
         self.engine = DelayedEngine(delay_s, self.link)
         source = EvaluationSource.ENGINE
         desk = Desk(Labels(source, self.engine), self.engine, source)
@@ -235,7 +250,7 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     threading.stack_size(STACK_BYTES)
     # A real actor looks this up on its disk once; hundreds at once in one process would be at nothing else.
-    zmq_links.installed_version = functools.cache(zmq_links.installed_version)
+    session.version = functools.cache(session.version)
     zmq.Context.instance().set(zmq.MAX_SOCKETS, SOCKETS_EACH * count + 64)
     actors = [SimulatedActor(settings, f"actor-{first + index}", delay_s) for index in range(count)]
     begun_s = time.monotonic()

@@ -13,7 +13,7 @@ from typing import Self
 
 import psutil
 
-from common.ports import Ports
+from common.security import reach_as_operator
 from common.settings import Settings, to_toml
 from learner.directory import AgentDirectory
 from tests.deploy.runs import COMMANDS, ROOT
@@ -24,7 +24,7 @@ class Services:
 
     def __init__(self, folder: Path, settings: Settings) -> None:
         self.folder, self.settings = folder, settings
-        self.ports = Ports(host=settings.broker, base_port=settings.base_port)
+        self.transport = reach_as_operator(settings)
         self.settings_file = folder / "rookery.toml"
         self._started: list[subprocess.Popen[bytes]] = []
         folder.mkdir(parents=True, exist_ok=True)

@@ -21,8 +21,8 @@ import zmq
 from common import sockets, wire
 from common.messages import Role, Status
 from common.ports import CHANNELS
+from common.session import hello
 from common.settings import Settings, identity, read_file
-from common.zmq_links import hello
 from tests.deploy.runs import ask, wait_for_status
 from tests.torture.fleet import GAMES_PER_UNIT, FleetServices, Load, fleet
 from tests.torture.fleet_services import rss_of, stored_units
@@ -56,7 +56,7 @@ def run_storm(setting: Setting) -> Outcome:
             if at % 2:
                 weather.clear_up()
         status = wait_for_status(
-            services.ports, lambda status: status.finished, "the end of the run", timeout_s=300.0
+            services.transport, lambda status: status.finished, "the end of the run", timeout_s=300.0
         )
         return weather.outcome(status, -(-games // GAMES_PER_UNIT))
 
@@ -145,7 +145,7 @@ class Weather:
 
     def _look(self) -> None:
         begun_s = time.monotonic()
-        if ask(self._services.ports, PATIENCE_S) is None:
+        if ask(self._services.transport, PATIENCE_S) is None:
             self._failures.append(f"the broker did not answer within {PATIENCE_S:.0f} s")
         self._slowest_answer_s = max(self._slowest_answer_s, time.monotonic() - begun_s)
         self._files_max = max(self._files_max, self._broker.num_fds())
@@ -153,7 +153,7 @@ class Weather:
         time.sleep(0.05)
 
     def _strangers(self) -> int:
-        status = ask(self._services.ports, PATIENCE_S)
+        status = ask(self._services.transport, PATIENCE_S)
         assert status is not None, "the broker does not answer"
         return sum(service.name.startswith("stranger-") for service in status.services)
 

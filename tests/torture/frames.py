@@ -19,10 +19,11 @@ import psutil
 from actor.engine import Engine
 from common.errors import BrokerUnreachable, SettingsError
 from common.keys import KeyDirectory, KeyHolder
+from common.links import OperatorLink
 from common.messages import Role, Status
-from common.security import reach, reach_as_operator
+from common.ports import Ports
+from common.security import reach_as_operator
 from common.settings import Settings, to_toml
-from common.zmq_links import ZmqOperatorLink
 from deploy.report import read_report
 from tests.actor.engine_games import game_of
 from tests.actor.fake_engine import fake_engine
@@ -198,7 +199,8 @@ class Flood:
         # The operator's key is made by the start of the run.
         link = self._until_there()
         holder = KeyHolder(Role.ACTOR, "hostile")
-        ports = reach(self._settings, holder)
+        keys = KeyDirectory(Path(self._settings.keys)).peer(holder) if self._settings.keys else None
+        ports = Ports(self._settings.broker, self._settings.base_port, keys)
         begun_s = time.monotonic()
         before = link.status(10.0)
         try:
@@ -223,11 +225,11 @@ class Flood:
             **self.figures,
         }
 
-    def _until_there(self) -> ZmqOperatorLink:
+    def _until_there(self) -> OperatorLink:
         end_s = time.monotonic() + 90.0
         while True:
             try:
-                link = ZmqOperatorLink(reach_as_operator(self._settings))
+                link = reach_as_operator(self._settings).operator()
                 status = link.status(1.0)
                 if sum(service.role is Role.LEARNER for service in status.services) == len(self._settings.agents):
                     return link
@@ -251,7 +253,7 @@ class Flood:
             self._held = self._started.service("learner", self._settings.agents[-1].name)
             self._held.suspend()
 
-    def _counted(self, link: ZmqOperatorLink, before: Status) -> int:
+    def _counted(self, link: OperatorLink, before: Status) -> int:
         """Return how many messages the broker has dropped, once it has taken all of them in."""
         least = self.sent[Fate.DROPPED]
         most = least + self.sent[Fate.EITHER]

@@ -31,8 +31,8 @@ def targets() -> dict[str, tuple[Callable[[bytes], object], list[bytes]]]:
     from actor.games import read_games
     from broker.splitter import LineBlock, split
     from common import batch, wire
+    from common.leased_games import pack_games, unpack_games
     from common.messages import Credit, FromBroker, LogRecord, RawGame, ToBroker
-    from common.zmq_links import pack_games, unpack_games
     from learner.checkpoints import Manifest
     from tests.common.batches import noise, played
     from tests.torture.hostile_games import PIECES

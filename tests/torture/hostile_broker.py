@@ -18,6 +18,7 @@ import zstandard
 
 from common import batch, wire
 from common.errors import MessageError
+from common.leased_games import pack_games
 from common.messages import (
     BatchHeader,
     FromBroker,
@@ -34,7 +35,6 @@ from common.messages import (
 )  # fmt: skip
 from common.ports import CHANNELS, Ports
 from common.settings import Settings, to_toml
-from common.zmq_links import pack_games
 from learner.directory import AgentDirectory
 from learner.store import ExperienceReader
 from tests.deploy.runs import Started

@@ -97,7 +97,7 @@ def race(setting: Setting, name: str, ahead: int, *, slow: bool) -> Race:
         arguments = ("--settings", str(services.settings_file), "--agent", SLOW)
         services.module("tests.torture.slow_learner" if slow else "learner", *arguments, name=SLOW)
         simulated_actors(services, 4, 0.0002)
-        status = wait_for_status(services.ports, lambda status: trained(status, FAST) > 2, "the first units")
+        status = wait_for_status(services.transport, lambda status: trained(status, FAST) > 2, "the first units")
         first, first_s, leads, shares = trained(status, FAST), time.monotonic(), [lead_of(status)], {}
 
         def is_over(status: Status) -> bool:
@@ -107,7 +107,7 @@ def race(setting: Setting, name: str, ahead: int, *, slow: bool) -> Race:
                 shares[report.trained_units] = report.train_share
             return lead_of(status) >= 0.9 * ahead if slow else trained(status, FAST) >= 0.9 * ahead
 
-        status = wait_for_status(services.ports, is_over, "the bound", timeout_s=PATIENCE_S)
+        status = wait_for_status(services.transport, is_over, "the bound", timeout_s=PATIENCE_S)
         rate = (trained(status, FAST) - first) / (time.monotonic() - first_s)
         train_share = sum(shares.values()) / len(shares)
         hold_s = time.monotonic() + (1.0 if setting.short else 15.0)
@@ -133,14 +133,16 @@ def a_stopped_learner(setting: Setting) -> Outcome:
             SLOW: services.service("learner", "--agent", SLOW, name=SLOW),
             "actors": simulated_actors(services, 20, 0.002),
         }
-        wait_for_status(services.ports, lambda status: trained(status, SLOW) > 5, "the training's beginning")
+        wait_for_status(services.transport, lambda status: trained(status, SLOW) > 5, "the training's beginning")
         with stopped(processes[SLOW]):
             time.sleep(settle_s)
             before = status_of(services)
             rss = watch(processes, measured_s)
             after = status_of(services)
         wait_for_status(
-            services.ports, lambda status: trained(status, SLOW) > trained(after, SLOW) + 20, "going on after it"
+            services.transport,
+            lambda status: trained(status, SLOW) > trained(after, SLOW) + 20,
+            "going on after it",
         )
     growth = {name: slope_of(samples) * measured_s for name, samples in rss.items()}
     failures = [
@@ -203,7 +205,7 @@ def disturbed(setting: Setting, part: str, body: str, lease_timeout_s: float) ->
     )  # fmt: skip
     with two_actors(folder, settings, engine(folder / "bad", body), engine(folder / "good", "")) as services:
         held = wait_for_status(
-            services.ports, lambda status: bool(service(status, "bad").units), "a lease"
+            services.transport, lambda status: bool(service(status, "bad").units), "a lease"
         ).services
         begun_s = time.monotonic()
         seen_s = [0.0]
@@ -212,7 +214,7 @@ def disturbed(setting: Setting, part: str, body: str, lease_timeout_s: float) ->
             seen_s.append(service(status, "bad").seen_s)
             return status.finished
 
-        status = wait_for_status(services.ports, watched, "the end of the run", timeout_s=PATIENCE_S)
+        status = wait_for_status(services.transport, watched, "the end of the run", timeout_s=PATIENCE_S)
         return settled(
             part, services, status, units=-(-games // 4), seen_s=max(seen_s),
             recovery_s=time.monotonic() - begun_s, held=len(next(s.units for s in held if s.name == "bad")),
@@ -232,7 +234,7 @@ def a_stopped_stockfish(setting: Setting) -> Outcome:
         lease_timeout_s=8.0, run=str(folder / "run"), base_port=setting.base_port, **CHEAP,
     )  # fmt: skip
     with two_actors(folder, settings, stockfish, stockfish) as services:
-        wait_for_status(services.ports, lambda status: bool(service(status, "bad").units), "a lease")
+        wait_for_status(services.transport, lambda status: bool(service(status, "bad").units), "a lease")
         (victim,) = services.process_of("bad").children()
         held = service(status_of(services), "bad").units
         victim.suspend()
@@ -298,7 +300,9 @@ def two_actors(folder: Path, settings: Settings, bad: str, good: str) -> Iterato
         for agent in settings.agents:
             services.service("learner", "--agent", agent.name, name=agent.name)
         services.actor("bad", bad)
-        wait_for_status(services.ports, lambda status: bool(service(status, "bad").units), "the bad actor's units")
+        wait_for_status(
+            services.transport, lambda status: bool(service(status, "bad").units), "the bad actor's units"
+        )
         services.actor("good", good)
         yield services
 

@@ -24,8 +24,8 @@ from common.keys import KeyDirectory, KeyHolder, PeerKeys
 from common.messages import BatchHeader, Command, Role, Status
 from common.ports import CHANNELS, Ports
 from common.security import reach_as_operator
+from common.session import hello, new_session
 from common.settings import to_toml
-from common.zmq_links import ZmqOperatorLink, hello, new_session
 from deploy.report import read_report
 from tests.deploy.runs import SAMPLE, Started, stopped, wait_until
 from tests.torture.outcome import Outcome, Setting
@@ -95,7 +95,7 @@ class Fleet:
     def status(self) -> Status | None:
         """Ask the broker; None where it does not answer."""
         try:
-            link = ZmqOperatorLink(reach_as_operator(self.settings))
+            link = reach_as_operator(self.settings).operator()
         except Exception:  # its key is being made
             return None
         try:

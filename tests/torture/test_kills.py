@@ -1,11 +1,15 @@
 """A small run under a few faults, and the plan of faults."""
 
+import signal
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from tests.torture.failing import POINTS
+from tests.deploy.runs import ROOT
+from tests.torture.failing import POINTS, token
 from tests.torture.faults import LAST_AT, Kind, plan
 from tests.torture.kills import SHORT, run
 from tests.torture.outcome import Setting
@@ -22,6 +26,29 @@ def test_a_run_under_kills_and_freezes_ends_as_if_undisturbed(
     assert outcome.passed
     assert (outcome.faults, outcome.stored, outcome.weights_identical) == (SHORT.faults, outcome.expected, True)
     assert len(outcome.recovery_s) >= SHORT.faults - 1  # nothing may be left after the last one
+
+
+def test_a_learner_dies_before_it_publishes_where_that_point_is_armed(tmp_path: Path) -> None:
+    armed = token(tmp_path, "white", "weights written, not published")
+    armed.touch()
+    code = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from common import process\n"
+        "from common.keys import KeyHolder\n"
+        "from common.roles import Role\n"
+        "from common.settings import Settings\n"
+        "from tests.torture.failing import Failing\n"
+        "Failing(Path(sys.argv[1]), 'white').install()\n"
+        "way = process.reach(Settings(), KeyHolder(Role.LEARNER, 'white'))\n"
+        "link = way.learner('white', '5e55', lambda: None)\n"
+        "link.credit(1)\n"
+        "print('there', flush=True)\n"
+        "link.publish(None, b'')\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, capture_output=True, check=False)
+    assert (ended.returncode, ended.stdout) == (-signal.SIGKILL, b"there\n"), ended.stderr
+    assert not armed.exists()
 
 
 def test_a_plan_follows_from_its_seed() -> None:

@@ -13,7 +13,6 @@ from common.errors import BrokerUnreachable
 from common.messages import Status
 from common.security import reach_as_operator
 from common.settings import resolve
-from common.zmq_links import ZmqOperatorLink
 
 INTERVAL_S = 0.2
 
@@ -30,7 +29,7 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
 def watch(settings_file: Path) -> None:
     """Print a line about every INTERVAL_S."""
     settings = resolve(settings_file, {})
-    link = ZmqOperatorLink(reach_as_operator(settings))
+    link = reach_as_operator(settings).operator()
     while True:
         try:
             status = link.status(1.0)

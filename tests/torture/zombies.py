@@ -17,8 +17,9 @@ from pathlib import Path
 import msgspec
 import psutil
 
+from common.links import Transport
 from common.messages import Status
-from common.ports import Ports
+from common.security import reach_as_operator
 from common.settings import to_toml
 from learner.directory import AgentDirectory
 from learner.lock import TAKEOVER_S
@@ -86,9 +87,9 @@ class Scene:
         return path
 
     @property
-    def ports(self) -> Ports:
-        """Where the broker is."""
-        return Ports(host="127.0.0.1", base_port=self.wanted.settings.base_port)
+    def transport(self) -> Transport:
+        """The way to the broker."""
+        return reach_as_operator(self.wanted.settings)
 
     def up(self) -> Run:
         """Start `rookery up`."""
@@ -186,7 +187,7 @@ def second_up_and_broker(scene: Scene, found: Found) -> None:
     """`up` and a broker are started beside a run that is under way."""
     with scene.up() as up:
         with _half_way(scene, up):
-            before = ask(scene.ports)
+            before = ask(scene.transport)
             with scene.up() as second:
                 found.expect_end(
                     "the second up", second.end(), 2,
@@ -196,11 +197,11 @@ def second_up_and_broker(scene: Scene, found: Found) -> None:
             with scene.service("rookery-broker", "--supervised") as second:
                 found.expect_end(
                     "the second broker", second.end(), 2,
-                    f"rookery-broker: {scene.ports.control} is taken: is another broker running? Choose another "
-                    "--base-port",
+                    f"rookery-broker: {scene.transport.address} is taken: is another broker running? "
+                    "Choose another --base-port",
                 )  # fmt: skip
             found.faults += 2
-            after = ask(scene.ports)
+            after = ask(scene.transport)
             found.expect(
                 before is not None and after is not None and before.broker == after.broker,
                 "the first broker did not go on",
@@ -286,7 +287,7 @@ def frozen_learner(scene: Scene, found: Found) -> None:
             f"rookery-learner: {agent}: another learner (process {pid}) is at work here and has not let go within "
             f"{TAKEOVER_S:g} s; end it (kill {pid}, or kill -9 {pid} where it hangs), then start this one again",
         )  # fmt: skip
-        trained = _trained(ask(scene.ports))
+        trained = _trained(ask(scene.transport))
         _wait(scene, lambda status: status.finished or _trained(status) > trained, "more units trained")
         found.recovery_s.append(time.monotonic() - continued_s)
         _finish(scene, found, white, black)
@@ -330,7 +331,7 @@ def _finish(scene: Scene, found: Found, *learners: Started) -> None:
 
 
 def _wait(scene: Scene, condition: Callable[[Status], bool], what: str) -> Status:
-    return wait_for_status(scene.ports, condition, what, timeout_s=PATIENCE_S)
+    return wait_for_status(scene.transport, condition, what, timeout_s=PATIENCE_S)
 
 
 def _units_of(status: Status, name: str) -> list[int]:

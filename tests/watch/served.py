@@ -8,11 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from common.links import OperatorLink
-from common.ports import Ports
+from common.security import reach_as_operator
 from common.settings import Settings
-from common.zmq_links import ZmqOperatorLink
-from tests.broker.live import until
+from tests.until import until
 from watch.broadcast import Broadcast
 from watch.guard import Access
 from watch.judge import Judge
@@ -79,9 +77,7 @@ class Served:
 def served(directory: Path, base_port: int, access: Access | None = None, **settings: object) -> Iterator[Served]:
     """Serve the run in `directory`, of the broker at `base_port`."""
 
-    def link() -> OperatorLink:
-        return ZmqOperatorLink(Ports("127.0.0.1", base_port))
-
+    link = reach_as_operator(Settings(base_port=base_port)).operator
     broadcast = Broadcast()
     observer = Observer(directory, link, listener=broadcast)
     dashboard = Dashboard(

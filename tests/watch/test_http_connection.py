@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.broker.live import until
+from tests.until import until
 from tests.watch.served import Served, served
 from watch import http_connection
 

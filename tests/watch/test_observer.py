@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from common.messages import Status
-from tests.broker.live import until
+from tests.until import until
 from tests.watch import statuses
 from tests.watch.log_files import line, written
 from watch import observer

@@ -8,7 +8,9 @@ import pytest
 
 from common.log_lines import LogLine, encode_line
 from common.messages import ActorReport, Order
-from tests.broker.live import Actor, LiveBroker, until
+from tests.broker.live import LiveBroker, way_to
+from tests.links.peers import Actor
+from tests.until import until
 from tests.watch.log_files import NOON_NS, line, written
 from tests.watch.served import Served, served
 from watch import server
@@ -113,7 +115,7 @@ def test_a_page_is_told_what_is_new(page: Served, run: Path) -> None:
 
 
 def test_orders_reach_actors_only_with_the_token_and_from_our_own_page(page: Served, base_port: int) -> None:
-    actor = Actor(base_port)
+    actor = Actor(way_to(base_port))
     until(lambda: page.ask("/api/state").json["status"]["services"], actor.poll)
     own = f"http://127.0.0.1:{page.port}"
     token = page.ask("/api/state").json["order_token"]
@@ -250,7 +252,7 @@ def test_no_more_pages_are_let_in_than_there_is_room_for(page: Served) -> None:
 
 
 def test_metrics_tell_of_the_broker(page: Served, base_port: int) -> None:
-    actor = Actor(base_port)
+    actor = Actor(way_to(base_port))
     actor.poll()
     actor.link.renew([], ActorReport(positions=120))
     until(lambda: 'rookery_actor_positions_total{actor="actor-0"' in page.ask("/metrics").text, actor.poll)
