@@ -10,9 +10,9 @@ PUZZLES   ?=
 POSITIONS ?=
 MEASURE   ?= --nodes 200 --games 200 --play search
 
-export PATH := $(PATH):/usr/games
+export PATH := $(PATH):/usr/games:/usr/sbin
 
-.PHONY: help setup stockfish chromium run hour test torture lint format bench reference screenshots clean
+.PHONY: help setup stockfish chromium nats run hour test torture lint format bench reference screenshots clean
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -27,7 +27,7 @@ hour: setup ## train on GAMES, train the baselines, measure on PUZZLES and POSIT
 	@$(BIN)/rookery baselines $(RUN)
 	@$(BIN)/rookery evaluate $(RUN) $(PUZZLES:%=--puzzles %) $(POSITIONS:%=--positions %) $(MEASURE)
 
-test: setup chromium ## run all tests
+test: setup chromium nats ## run all tests
 	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 torture: setup ## faults, floods and strangers against a real fleet; ARGS="PART... --seed N --short"
@@ -82,3 +82,12 @@ chromium:
 	    >/dev/null && exit 0; \
 	fi; \
 	echo "no Chromium: the tests of the dashboard's page are skipped (Debian: sudo apt-get install chromium)"
+
+nats:
+	@command -v nats-server >/dev/null && exit 0; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "installing nats-server, for runs and tests on NATS"; \
+	  (apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends nats-server) \
+	    >/dev/null && exit 0; \
+	fi; \
+	echo "no nats-server: the tests of runs on NATS are skipped (Debian: sudo apt-get install nats-server)"

@@ -25,15 +25,16 @@ from benchmarks.figure import Figure, interleaved, rate_figure
 from benchmarks.real_games import batches, games_file
 from benchmarks.scale import Scale
 from benchmarks.services import HOST, free_base_port, service, wait_for
-from common import sockets, wire
+from common import wire
 from common.batch import encode
 from common.keys import KeyDirectory, KeyHolder, PeerKeys
 from common.links import Delivered, Transport
 from common.messages import BatchHeader, Role, StoredUnit, StoreTotals
-from common.ports import Ports
 from common.security import operator_of, reach, reach_as_operator
 from common.session import hello, new_session
 from common.settings import Settings, identity
+from common.zmq import sockets
+from common.zmq.ports import Ports
 
 SENDERS = 2
 CREDIT = 32  # as a learner's

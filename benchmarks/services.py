@@ -13,8 +13,8 @@ from benchmarks.scale import ROOT
 from common.errors import BrokerUnreachable
 from common.links import Transport
 from common.messages import Status
-from common.ports import CHANNELS
 from common.settings import Settings, to_toml
+from common.zmq.ports import CHANNELS
 
 START_S = 60.0
 STOP_S = 60.0

@@ -13,11 +13,11 @@ from pathlib import Path
 import zmq
 from zmq.utils import z85
 
-from common import sockets
 from common.errors import MessageError, SettingsError
 from common.keys import BROKER, BrokerKeys, KeyDirectory, KeyHolder, public_key
 from common.messages import Role
 from common.trouble import Trouble
+from common.zmq import sockets
 
 log = getLogger(__name__)
 

@@ -20,15 +20,16 @@ from broker.feed import UnitFeed
 from broker.gate import Gate
 from broker.registry import Registry
 from broker.weights import LatestWeights
-from common import sockets, wire
+from common import wire
 from common.errors import MessageError, OperatorError
 from common.keys import BrokerKeys, KeyHolder
 from common.leased_games import pack_games
 from common.messages import AgentStatus, Credit, Lease, LogRecord, Role, Status, WeightsHeader
-from common.ports import CHANNELS, Ports, own_topic
 from common.trouble import is_told
 from common.weights_check import check_weights
 from common.words import AgentName, Unit
+from common.zmq import sockets
+from common.zmq.ports import CHANNELS, Ports, own_topic
 
 log = getLogger(__name__)
 

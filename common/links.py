@@ -1,7 +1,7 @@
 """What a service may ask of the transport: one small typed link for each role, and nothing else.
 
 Services hold no socket code: they are given a `Transport`, which makes their links, and know nothing else of how
-messages get about. ZeroMQ is behind these protocols in common/zmq_transport.py; which transport it is,
+messages get about. ZeroMQ is behind these protocols in common/zmq/transport.py; which transport it is,
 common/security.py decides. A link is used from one thread. What holds on every transport, tests/links shows.
 """
 

@@ -10,9 +10,9 @@ from common.errors import SettingsError
 from common.keys import BrokerKeys, KeyDirectory, KeyHolder
 from common.links import Transport
 from common.messages import Role
-from common.ports import Ports
 from common.settings import Settings
-from common.zmq_transport import ZmqTransport
+from common.zmq.ports import Ports
+from common.zmq.transport import ZmqTransport
 
 
 def reach(settings: Settings, holder: KeyHolder) -> Transport:

@@ -8,9 +8,9 @@ from actor.engine import Engine
 from common.errors import OperatorError
 from common.keys import KeyDirectory, KeyHolder
 from common.messages import Role
-from common.ports import CHANNELS
 from common.security import listen, operator_of
 from common.settings import EvaluationSource, Settings
+from common.zmq.ports import CHANNELS
 
 WILDCARDS = ("0.0.0.0", "::", "*")
 """Values of `bind` that mean every address of this host."""

@@ -15,9 +15,9 @@ import psutil
 
 from common.errors import BrokerUnreachable, KeptOut, MessageError, Refused, SettingsError
 from common.messages import Status
-from common.ports import CHANNELS
 from common.security import reach_as_operator
 from common.settings import Settings
+from common.zmq.ports import CHANNELS
 from deploy.finding import Facts, Finding, fail, ok, warn
 
 CONNECT_S = 2.0

@@ -102,7 +102,7 @@ def _load(needed: list[Requirement]) -> tuple[dict[str, str | None], list[str]]:
 
 
 def _zeromq() -> Finding:
-    zmq = import_module("zmq")  # asked for its version; sockets are made in common.sockets alone
+    zmq = import_module("zmq")  # asked for its version; sockets are made in common.zmq.sockets alone
     library, curve = zmq.zmq_version(), bool(zmq.has("curve"))
     facts: Facts = {"libzmq": library, "curve": curve}
     if not curve:

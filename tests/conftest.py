@@ -14,9 +14,9 @@ import pytest
 from common.keys import KeyHolder
 from common.links import Transport
 from common.messages import Role
-from common.ports import CHANNELS
 from common.security import reach
 from common.settings import Settings
+from common.zmq.ports import CHANNELS
 
 SHARED_DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
 

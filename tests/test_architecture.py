@@ -23,12 +23,11 @@ ALLOWED = {
     "deploy": set(PACKAGES),
 }
 
-ZEROMQ = {
-    "common/sockets.py", "common/handshake.py", "common/keys.py", "common/zmq_control.py",
-    "common/zmq_actor_link.py", "common/zmq_learner_link.py", "common/zmq_collector_link.py",
-    "common/zmq_operator_link.py", "common/zmq_log_outlet.py", "broker/router.py", "broker/gate.py",
-}  # fmt: skip
-"""What imports zmq: the peers' side of its transport, and the broker's."""
+TRANSPORTS = {
+    "zmq": ("common/zmq/", {"common/keys.py", "broker/router.py", "broker/gate.py"}),
+    "nats": ("common/nats/", set[str]()),
+}
+"""What imports each transport's library: its links, and others for the reason that they give."""
 
 
 def modules(package: str) -> list[Path]:
@@ -73,17 +72,19 @@ def users(uses: Callable[[Path], bool]) -> set[str]:
     return {str(path.relative_to(ROOT)) for package in PACKAGES for path in modules(package) if uses(path)}
 
 
-def test_zeromq_is_used_only_in_its_transport_and_on_the_brokers_side() -> None:
-    assert users(lambda path: any(name.split(".")[0] == "zmq" for name in imported(path))) == ZEROMQ
+@pytest.mark.parametrize("library", TRANSPORTS)
+def test_a_transports_library_is_used_only_in_its_links_and_on_the_brokers_side(library: str) -> None:
+    folder, others = TRANSPORTS[library]
+    using = users(lambda path: any(name.split(".")[0] == library for name in imported(path)))
+    assert {path for path in using if not path.startswith(folder)} == others
 
 
 def test_a_transport_is_named_only_by_itself_and_where_it_is_chosen() -> None:
     """Everybody else is given a common.links.Transport."""
-    chosen = {"common/security.py", "common/zmq_transport.py", "common/ports.py"}
-    named_by = users(lambda path: any(name == "Ports" or name.startswith("Zmq") for name in named(path)))
-    assert named_by <= ZEROMQ | chosen
-    modules_of = users(lambda path: any(name.startswith("common.zmq_") for name in imported(path)))
-    assert modules_of <= ZEROMQ | chosen
+    theirs = ("common/zmq/", "common/nats/", "common/security.py", "broker/")
+    links = ("ZmqTransport", "NatsTransport", "Ports")
+    named_by = users(lambda path: any(name in links for name in named(path)))
+    assert {path for path in named_by if not path.startswith(theirs)} == set()
 
 
 @pytest.mark.parametrize("module", ["links", "session", "leased_games", "logs", "log_lines", "messages", "wire"])

@@ -8,9 +8,9 @@ from broker.feed import UnitFeed
 from broker.router import Router
 from common.errors import OperatorError
 from common.keys import BrokerKeys, PeerKeys
-from common.ports import Ports
 from common.session import new_session
-from common.zmq_transport import ZmqTransport
+from common.zmq.ports import Ports
+from common.zmq.transport import ZmqTransport
 from tests.links.games import FewGames
 from tests.links.peers import AGENTS, IDENTITY
 from tests.until import PATIENCE_S, until

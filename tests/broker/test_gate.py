@@ -7,7 +7,7 @@ import pytest
 import zmq
 
 from broker.router import TICK_S
-from common import sockets, wire
+from common import wire
 from common.errors import BrokerUnreachable, KeptOut, SettingsError
 from common.keys import KeyDirectory, KeyHolder, PeerKeys, public_key
 from common.links import CollectorLink, Delivered, LeasedUnit, OperatorLink, Transport
@@ -24,8 +24,9 @@ from common.messages import (
     Totals,
     Welcome,
 )
-from common.ports import Ports
 from common.session import hello, new_session
+from common.zmq import sockets
+from common.zmq.ports import Ports
 from tests.broker.live import LiveBroker, way_to
 from tests.links.peers import IDENTITY, Actor, Learner, weights
 from tests.until import until

@@ -9,7 +9,7 @@ import zmq
 
 from common import wire
 from common.messages import PROTOCOL_VERSION, ArraySpec, Credit
-from common.ports import Ports
+from common.zmq.ports import Ports
 from tests.broker.live import LiveBroker, way_to
 from tests.links.peers import Learner
 from tests.until import until

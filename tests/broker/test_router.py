@@ -10,7 +10,7 @@ import pytest
 import zmq
 
 from broker.feed import UnitFeed
-from common import sockets, wire
+from common import wire
 from common.errors import BrokerUnreachable, OperatorError, SourceError
 from common.links import LeasedUnit, Weights
 from common.messages import (
@@ -28,7 +28,8 @@ from common.messages import (
     WeightsRequest,
     Welcome,
 )
-from common.ports import Ports, own_topic
+from common.zmq import sockets
+from common.zmq.ports import Ports, own_topic
 from tests.broker.live import LiveBroker, way_to
 from tests.links.peers import IDENTITY, Actor, Learner, services, weights
 from tests.links.said import hello_of

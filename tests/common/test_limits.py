@@ -12,11 +12,12 @@ import pytest
 import zmq
 import zstandard
 
-from common import batch, sockets, wire
+from common import batch, wire
 from common.errors import MessageError
 from common.leased_games import unpack_games
 from common.messages import PROTOCOL_VERSION, ArraySpec, FromBroker, LogRecord, ToBroker, WeightsHeader
 from common.weights_check import ITEM_BYTES, check_weights
+from common.zmq import sockets
 
 GOLDEN = Path(__file__).parent / "golden" / "protocol-3.jsonl"
 MESSAGES = {line["message"]["kind"]: line["message"] for line in map(json.loads, GOLDEN.read_text().splitlines())}

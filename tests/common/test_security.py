@@ -6,7 +6,7 @@ from common.links import Transport
 from common.messages import Role
 from common.security import is_loopback, listen, reach
 from common.settings import Settings
-from common.zmq_transport import ZmqTransport
+from common.zmq.transport import ZmqTransport
 
 ACTOR = KeyHolder(Role.ACTOR, "far-0")
 

@@ -1,11 +1,11 @@
 import pytest
 import zmq
 
-from common import sockets
 from common.errors import OperatorError
 from common.keys import KeyDirectory, KeyHolder
 from common.messages import Role
-from common.ports import CHANNELS, Ports
+from common.zmq import sockets
+from common.zmq.ports import CHANNELS, Ports
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ import pytest
 import zmq
 
 from common.messages import Hello, Refusal, Role, Welcome
-from common.ports import CHANNELS, Ports
 from common.wire import decode, encode
+from common.zmq.ports import CHANNELS, Ports
 from tests.actor.fake_engine import fake_engine, starts
 from tests.deploy.runs import SAMPLE, Run, Started, ask, broker_at, report_of, wait_until
 

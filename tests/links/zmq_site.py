@@ -7,11 +7,11 @@ from typing import Self
 import zmq
 
 from broker.registry import AWAY_AFTER_S
-from common import sockets
 from common.errors import OperatorError
 from common.keys import KeyHolder
-from common.ports import Ports
-from common.zmq_transport import ZmqTransport
+from common.zmq import sockets
+from common.zmq.ports import Ports
+from common.zmq.transport import ZmqTransport
 from tests.broker.live import LiveBroker, way_to
 from tests.conftest import free_base_port
 from tests.until import until

@@ -190,13 +190,13 @@ class Network:
         """Put this network and its clock in the place of the real ones."""
         time = SimpleNamespace(monotonic=self.clock, time_ns=lambda: int(self.clock() * 1e9))
         with (
-            mock.patch("common.sockets.make", self.make),
-            mock.patch("common.sockets.bind", self.bind),
-            mock.patch("common.sockets.connect", self.connect),
+            mock.patch("common.zmq.sockets.make", self.make),
+            mock.patch("common.zmq.sockets.bind", self.bind),
+            mock.patch("common.zmq.sockets.connect", self.connect),
             mock.patch("zmq.Poller", partial(Poller, self.clock)),
-            mock.patch("common.zmq_control.time", time),
-            mock.patch("common.zmq_actor_link.time", time),
-            mock.patch("common.zmq_actor_link.hello", self._hello),
+            mock.patch("common.zmq.control.time", time),
+            mock.patch("common.zmq.actor_link.time", time),
+            mock.patch("common.zmq.actor_link.hello", self._hello),
             mock.patch("learner.intake.time", time),
             mock.patch("actor.service.time", time),
         ):

@@ -23,10 +23,10 @@ from broker.units import RawUnit
 from common.batch import Batch
 from common.errors import Refused, StoreError
 from common.messages import Hello, LearnerReport, RawGame, Role
-from common.ports import Ports
 from common.settings import AgentSettings, Settings
 from common.words import AgentName, Unit
-from common.zmq_transport import ZmqTransport
+from common.zmq.ports import Ports
+from common.zmq.transport import ZmqTransport
 from learner.directory import AgentDirectory
 from learner.intake import Intake
 from learner.store import ExperienceStore

@@ -18,11 +18,12 @@ from pathlib import Path
 
 import zmq
 
-from common import sockets, wire
+from common import wire
 from common.messages import Role, Status
-from common.ports import CHANNELS
 from common.session import hello
 from common.settings import Settings, identity, read_file
+from common.zmq import sockets
+from common.zmq.ports import CHANNELS
 from tests.deploy.runs import ask, wait_for_status
 from tests.torture.fleet import GAMES_PER_UNIT, FleetServices, Load, fleet
 from tests.torture.fleet_services import rss_of, stored_units

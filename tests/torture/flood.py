@@ -12,7 +12,7 @@ from common import wire
 from common.errors import MessageError
 from common.keys import PeerKeys
 from common.messages import BatchHeader, Command, Credit, Hello, LogRecord, ToBroker
-from common.ports import Ports
+from common.zmq.ports import Ports
 from tests.torture.mutations import Mutations
 
 OUT = {

@@ -21,9 +21,9 @@ from common.errors import BrokerUnreachable, SettingsError
 from common.keys import KeyDirectory, KeyHolder
 from common.links import OperatorLink
 from common.messages import Role, Status
-from common.ports import Ports
 from common.security import reach_as_operator
 from common.settings import Settings, to_toml
+from common.zmq.ports import Ports
 from deploy.report import read_report
 from tests.actor.engine_games import game_of
 from tests.actor.fake_engine import fake_engine

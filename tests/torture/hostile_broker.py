@@ -33,8 +33,8 @@ from common.messages import (
     Totals,
     Welcome,
 )  # fmt: skip
-from common.ports import CHANNELS, Ports
 from common.settings import Settings, to_toml
+from common.zmq.ports import CHANNELS, Ports
 from learner.directory import AgentDirectory
 from learner.store import ExperienceReader
 from tests.deploy.runs import Started

@@ -10,12 +10,13 @@ from logging import getLogger
 
 import zmq
 
-from common import sockets, wire
+from common import wire
 from common.errors import MessageError, Refused
-from common.handshake import Handshake, advice
 from common.messages import FromBroker, Goodbye, Hello, Message, Refusal, Unknown, Welcome
-from common.ports import Ports
 from common.trouble import is_told
+from common.zmq import sockets
+from common.zmq.handshake import Handshake, advice
+from common.zmq.ports import Ports
 
 log = getLogger(__name__)
 

@@ -2,8 +2,8 @@
 
 import zmq
 
-from common import sockets
-from common.ports import Ports
+from common.zmq import sockets
+from common.zmq.ports import Ports
 
 QUEUE_RECORDS = 20_000
 

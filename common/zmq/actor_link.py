@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import zmq
 
-from common import sockets, wire
+from common import wire
 from common.errors import MessageError
 from common.leased_games import unpack_games
 from common.links import ActorEvent, LeasedUnit, Weights
@@ -26,10 +26,11 @@ from common.messages import (
     WeightsRequest,
     Welcome,
 )
-from common.ports import Ports, own_topic
 from common.session import hello
 from common.weights_check import check_weights
-from common.zmq_control import ControlChannel
+from common.zmq import sockets
+from common.zmq.control import ControlChannel
+from common.zmq.ports import Ports, own_topic
 
 WEIGHTS_INTERVAL_S = 30.0
 WEIGHTS_AGAIN_S = 3.0

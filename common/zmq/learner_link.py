@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import zmq
 
-from common import sockets, wire
+from common import wire
 from common.errors import MessageError
 from common.links import Delivered, LearnerEvent
 from common.messages import (
@@ -24,9 +24,10 @@ from common.messages import (
     WeightsHeader,
     Welcome,
 )
-from common.ports import Ports
 from common.words import MAX_REASON_CHARACTERS
-from common.zmq_control import ControlChannel
+from common.zmq import sockets
+from common.zmq.control import ControlChannel
+from common.zmq.ports import Ports
 
 
 class ZmqLearnerLink:

@@ -2,12 +2,13 @@
 
 import zmq
 
-from common import sockets, wire
+from common import wire
 from common.errors import MessageError, Refused
 from common.messages import CollectorReport, LogRecord, Refusal, Role
-from common.ports import Ports
 from common.session import hello
-from common.zmq_control import ControlChannel
+from common.zmq import sockets
+from common.zmq.control import ControlChannel
+from common.zmq.ports import Ports
 
 
 class ZmqCollectorLink:

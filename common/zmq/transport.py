@@ -4,12 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from common.messages import Hello
-from common.ports import Ports
-from common.zmq_actor_link import ZmqActorLink
-from common.zmq_collector_link import ZmqCollectorLink
-from common.zmq_learner_link import ZmqLearnerLink
-from common.zmq_log_outlet import ZmqLogOutlet
-from common.zmq_operator_link import ZmqOperatorLink
+from common.zmq.actor_link import ZmqActorLink
+from common.zmq.collector_link import ZmqCollectorLink
+from common.zmq.learner_link import ZmqLearnerLink
+from common.zmq.log_outlet import ZmqLogOutlet
+from common.zmq.operator_link import ZmqOperatorLink
+from common.zmq.ports import Ports
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,12 @@ from collections.abc import Sequence
 
 import zmq
 
-from common import sockets, wire
+from common import wire
 from common.errors import BrokerUnreachable, KeptOut, Refused
-from common.handshake import Handshake, advice
 from common.messages import Action, Command, CommandReply, FromBroker, Message, Refusal, Status, StatusRequest
-from common.ports import Ports
+from common.zmq import sockets
+from common.zmq.handshake import Handshake, advice
+from common.zmq.ports import Ports
 
 
 class ZmqOperatorLink:

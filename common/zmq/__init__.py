@@ -1,0 +1,1 @@
+"""The embedded transport, ZeroMQ: links straight to the broker's seven ports."""
