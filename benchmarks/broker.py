@@ -27,13 +27,14 @@ from benchmarks.scale import Scale
 from benchmarks.services import HOST, free_base_port, service, wait_for
 from common import wire
 from common.batch import encode
-from common.keys import KeyDirectory, KeyHolder, PeerKeys
+from common.keys import KeyHolder
 from common.links import Delivered, Transport
 from common.messages import BatchHeader, Role, StoredUnit, StoreTotals
 from common.security import operator_of, reach, reach_as_operator
 from common.session import hello, new_session
 from common.settings import Settings, identity
 from common.zmq import sockets
+from common.zmq.keys import KeyDirectory, PeerKeys
 from common.zmq.ports import Ports
 
 SENDERS = 2

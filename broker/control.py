@@ -4,20 +4,20 @@ Called by the router with what came in, and replies through it; owns no socket. 
 not send raises MessageError, which the router counts.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from logging import getLogger
 from typing import Protocol
 
 from broker.dispatcher import Dispatcher
 from broker.feed import UnitFeed
 from broker.registry import Registry, Service
-from broker.weights import LatestWeights
 from common import wire
 from common.errors import MessageError
 from common.intervals import IntervalSet
 from common.keys import KeyHolder
 from common.messages import (
     Action,
+    BatchHeader,
     CollectorReport,
     Command,
     CommandReply,
@@ -55,6 +55,47 @@ class Reply(Protocol):
         """Send, or return False when the peer has gone or does not read."""
 
 
+class Leases(Protocol):
+    """Who has which unit: the broker's dispatcher, or, where a server's stream hands them out, nobody here.
+
+    The methods are those of `broker.dispatcher.Dispatcher`.
+    """
+
+    def actor_joined(self, name: str, session: str, units: Iterable[Unit] = ()) -> None:
+        """Take an actor in."""
+
+    def actor_left(self, name: str) -> None:
+        """Give back everything that an actor held."""
+
+    def capacity(self, name: str, units: int) -> None:
+        """Note how many leases an actor can hold."""
+
+    def accept(self, name: str, accepting: bool) -> None:
+        """Let an actor have units, or no more."""
+
+    def renewed(self, name: str, units: Iterable[Unit], positions: int) -> None:
+        """Extend an actor's leases, if it has made progress."""
+
+    def released(self, name: str, units: Iterable[Unit]) -> None:
+        """Give back units that an actor will not finish."""
+
+
+class PublishedWeights(Protocol):
+    """What is known of the agents' latest weights; as `broker.weights.LatestWeights`."""
+
+    def version(self, agent: str, session: str) -> int:
+        """Return the version kept of those that a session has published; -1 for none."""
+
+    def newer_than(self, agent: str, session: str | None, version: int) -> list[bytes] | None:
+        """Return envelope and body of an agent's weights, None where they are no newer than what is at hand."""
+
+
+SendWeights = Callable[[str, list[bytes]], None]
+"""Sends an actor's session weights, as envelope and body."""
+Announced = Callable[[BatchHeader], None]
+"""Takes an actor's word that a batch of its own has gone past the broker."""
+
+
 class Control:
     """Answers the control channel. Invariant: every reply goes out without waiting for anybody."""
 
@@ -62,17 +103,20 @@ class Control:
         self,
         *,
         dispatcher: Dispatcher,
+        leases: Leases,
         registry: Registry,
         feed: UnitFeed,
-        weights: LatestWeights,
+        weights: PublishedWeights,
         identity: dict[str, str],
         session: str,
         reply: Reply,
-        send_weights: Callable[[str, list[bytes]], None],
+        send_weights: SendWeights,
+        announced: Announced | None,
         drop: Callable[[str, str], None],
         status: Callable[[], Status],
     ) -> None:
-        self._dispatcher, self._registry, self._feed, self._weights = dispatcher, registry, feed, weights
+        self._dispatcher, self._leases, self._registry = dispatcher, leases, registry
+        self._feed, self._weights, self._announced = feed, weights, announced
         self._identity, self._session = identity, session
         self._reply, self._send_weights, self._drop, self._status = reply, send_weights, drop, status
 
@@ -141,7 +185,7 @@ class Control:
         log.info("service left", extra={"service": service.hello.name, "why": why})
         self._registry.leave(service)
         if service.hello.role is Role.ACTOR:
-            self._dispatcher.actor_left(service.hello.name)
+            self._leases.actor_left(service.hello.name)
         if service.hello.role is Role.LEARNER and service.hello.agent is not None:
             self._dispatcher.learner_left(AgentName(service.hello.agent), service.hello.session)
 
@@ -165,8 +209,8 @@ class Control:
         service = self._registry.join(hello)
         if hello.role is Role.ACTOR:
             service.order = service.order or order
-            self._dispatcher.actor_joined(hello.name, hello.session, map(Unit, hello.units))
-            self._dispatcher.accept(hello.name, accepting=not service.order)
+            self._leases.actor_joined(hello.name, hello.session, map(Unit, hello.units))
+            self._leases.accept(hello.name, accepting=not service.order)
         if hello.role is Role.LEARNER and hello.agent is not None:
             lost = self._dispatcher.learner_joined(
                 AgentName(hello.agent), hello.session, stored, hello.trained_units, hello.totals
@@ -175,6 +219,8 @@ class Control:
                 log.warning("store has shrunk", extra={"agent": hello.agent, "units_lost": lost})
         if is_new:
             log.info("service joined", extra={"service": hello.name, "role": hello.role.value, "host": hello.host})
+        if service.order == "paused":  # before it is welcome: then it would ask for units
+            self.send(hello.session, Order(action=Action.PAUSE))
         self.send(hello.session, Welcome(broker=self._session, agents=list(self._dispatcher.ledgers)))
         if hello.role is Role.LEARNER and self._feed.units_total is not None:
             self.send(hello.session, self.totals())
@@ -229,12 +275,16 @@ class Control:
         name = service.hello.name
         match message:
             case LeaseRequest():
-                self._dispatcher.capacity(name, message.capacity)
+                self._leases.capacity(name, message.capacity)
             case Renew():
                 service.actor, service.units = message.report, message.units
-                self._dispatcher.renewed(name, map(Unit, message.units), message.report.positions)
+                self._leases.renewed(name, map(Unit, message.units), message.report.positions)
+            case BatchHeader(actor=named) if self._announced is not None:
+                if named != name:
+                    raise MessageError(f"batch of another actor: {named} from {name}")
+                self._announced(message)
             case Release():
-                self._dispatcher.released(name, map(Unit, message.units))
+                self._leases.released(name, map(Unit, message.units))
             case WeightsRequest():
                 frames = self._weights.newer_than(message.agent, message.session, message.newer_than)
                 if frames is not None:
@@ -287,7 +337,7 @@ class Control:
     def _order(self, actor: Service, action: Action) -> bool:
         if action is not Action.RESET:
             actor.order = {Action.PAUSE: "paused", Action.DRAIN: "draining"}.get(action, "")
-            self._dispatcher.accept(actor.hello.name, accepting=action is Action.RESUME)
+            self._leases.accept(actor.hello.name, accepting=action is Action.RESUME)
         return self.send(actor.hello.session, Order(action=action))
 
 

@@ -14,10 +14,11 @@ import zmq
 from zmq.utils import z85
 
 from common.errors import MessageError, SettingsError
-from common.keys import BROKER, BrokerKeys, KeyDirectory, KeyHolder, public_key
+from common.keys import BROKER, KeyHolder
 from common.messages import Role
 from common.trouble import Trouble
 from common.zmq import sockets
+from common.zmq.keys import BrokerKeys, KeyDirectory, public_key
 
 log = getLogger(__name__)
 

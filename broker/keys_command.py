@@ -7,8 +7,9 @@ import click
 
 from broker.commands import HELP
 from common.errors import SettingsError
-from common.keys import BROKER, KeyDirectory, KeyHolder, public_key
+from common.keys import BROKER, KeyHolder
 from common.messages import Role
+from common.zmq.keys import KeyDirectory, public_key
 
 _directory = click.option(
     "--keys", "directory", default="keys", envvar="ROOKERY_KEYS", metavar="DIR",

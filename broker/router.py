@@ -5,30 +5,25 @@ sleeps. Nothing that a peer sends stops it: a bad message is counted under its r
 """
 
 import time
-from collections import Counter
 from collections.abc import Callable
 from logging import getLogger
 from typing import Any, NamedTuple
 
-import psutil
 import zmq
 
-from broker.bottleneck import bottleneck
-from broker.control import Control
+from broker.desk import Desk
 from broker.dispatcher import Dispatcher
 from broker.feed import UnitFeed
 from broker.gate import Gate
-from broker.registry import Registry
 from broker.weights import LatestWeights
 from common import wire
 from common.errors import MessageError, OperatorError
-from common.keys import BrokerKeys, KeyHolder
-from common.leased_games import pack_games
-from common.messages import AgentStatus, Credit, Lease, LogRecord, Role, Status, WeightsHeader
-from common.trouble import is_told
+from common.keys import KeyHolder
+from common.messages import Credit, Lease, LogRecord, WeightsHeader
 from common.weights_check import check_weights
-from common.words import AgentName, Unit
+from common.words import AgentName
 from common.zmq import sockets
+from common.zmq.keys import BrokerKeys
 from common.zmq.ports import CHANNELS, Ports, own_topic
 
 log = getLogger(__name__)
@@ -36,8 +31,6 @@ log = getLogger(__name__)
 MAX_BATCH_BYTES = 64 * 1024 * 1024
 SMALL_BODY_BYTES = 64 * 1024
 """Up to this size copying costs less than it saves."""
-MAX_REASONS = 100
-"""Reasons under which dropped messages are counted; further ones are counted together."""
 TICK_S = 0.5
 POLL_S = 0.05
 REOPEN_S = 5.0
@@ -84,27 +77,17 @@ class Router:
         keys: BrokerKeys | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._ports, self._dispatcher, self._feed = ports, dispatcher, feed
-        self._session, self._software = session, software
+        self._ports, self._dispatcher, self._clock = ports, dispatcher, clock
         self._gate = Gate(keys) if keys is not None else None
         """None where everybody is let in, in the clear."""
-        self._clock = clock
-        self.registry = Registry(clock)
-        self.dropped: Counter[str] = Counter()
         self._sockets: dict[str, zmq.Socket[bytes]] = {}
         self._weights = LatestWeights()
-        self._control_desk = Control(
-            dispatcher=dispatcher, registry=self.registry, feed=feed, weights=self._weights, identity=identity,
-            session=session, reply=self._reply, send_weights=self._send_weights, drop=self._drop,
-            status=self.status,
+        self.desk = Desk(
+            dispatcher=dispatcher, feed=feed, identity=identity, session=session, software=software,
+            reply=self._reply, leases=dispatcher, weights=self._weights, send_weights=self._send_weights,
+            clock=clock,
         )  # fmt: skip
-        self._games: dict[Unit, bytes] = {}
-        """Games of the units that some agent is still to get, as a lease carries them: read once, however often
-        a unit is leased. No more than the window holds."""
-        self._started_s = self._tick_s = clock()
-        self._busy_s = 0.0
-        self._share = 0.0
-        self._process = psutil.Process()
+        self._tick_s = clock()
 
     def __enter__(self) -> "Router":
         try:
@@ -137,7 +120,7 @@ class Router:
             sockets.bind(made[channel], getattr(self._ports, channel))
         made["weights_in"].setsockopt(zmq.SUBSCRIBE, b"")
         self._readers: dict[Any, _Reader] = {
-            made["control"]: _Reader(self._control_desk.handle),
+            made["control"]: _Reader(self.desk.control.handle),
             made["experience"]: _Reader(self._on_batch, as_frames=True),
             made["delivery"]: _Reader(self._on_credit),
             made["weights_in"]: _Reader(self._on_weights),
@@ -185,7 +168,7 @@ class Router:
             self._deliver()
             self._lease()
             now_s = self._clock()
-            self._busy_s += now_s - begun_s
+            self.desk.worked(now_s - begun_s)
             if now_s - self._tick_s >= TICK_S:
                 self._tick(now_s)
 
@@ -204,14 +187,14 @@ class Router:
             except zmq.Again:
                 return
             except MessageError as error:
-                self._drop(error.reason, str(error))
+                self.desk.drop(error.reason, str(error))
 
     # Who may come in -------------------------------------------------------------------------------
 
     def _let_in(self) -> None:
         assert self._gate is not None
         for why_not in self._gate.answers():
-            self._drop("connection refused", why_not, event="connection refused")
+            self.desk.drop("connection refused", why_not, event="connection refused")
 
     def reread_keys(self) -> None:
         """Read the list of allowed keys anew if it has changed; whose key was revoked is cut off."""
@@ -220,41 +203,23 @@ class Router:
         revoked = self._gate.reread()
         for holder in revoked:
             log.warning("key revoked", extra={"holder": str(holder)})
-            service = self.registry.by_name.get(holder.service)
+            service = self.desk.registry.by_name.get(holder.service)
             if service is not None and service.hello.role is holder.role:
-                self._control_desk.lost(service, "key revoked")
+                self.desk.control.lost(service, "key revoked")
         if revoked:
             self._reopen()
-
-    def _drop(self, reason: str, detail: str = "", event: str = "message dropped") -> None:
-        if reason not in self.dropped and len(self.dropped) >= MAX_REASONS:
-            reason = "other reasons"
-        self.dropped[reason] += 1
-        count = self.dropped[reason]
-        if is_told(count):
-            log.warning(event, extra={"reason": reason, "detail": detail, "count": count})
 
     # Periodic ------------------------------------------------------------------------------------
 
     def _tick(self, now_s: float) -> None:
-        self._share = min(1.0, self._busy_s / (now_s - self._tick_s))
-        self._busy_s, self._tick_s = 0.0, now_s
-        self._feed.check()
+        self._tick_s = now_s
+        self.desk.tick()
         self.reread_keys()
         for actor, unit in self._dispatcher.expire():
             log.warning("lease ran out", extra={"actor": actor, "unit": unit})
-        for service in self.registry.long_gone():
-            self._control_desk.lost(service, "silent for long")
         late = self._dispatcher.redeliver()
         if late:
             log.warning("deliveries repeated", extra={"batches": late})
-        for unit in [unit for unit in self._games if not self._dispatcher.needed(unit)]:
-            del self._games[unit]
-        if self._dispatcher.units_total is None and self._feed.units_total is not None:
-            self._dispatcher.units_total = self._feed.units_total
-            log.info("sources read", extra={"units": self._feed.units_total, "games": self._feed.games_total})
-            for service in self.registry.of_role(Role.LEARNER):
-                self._control_desk.send(service.hello.session, self._control_desk.totals())
 
     def _deliver(self) -> None:
         send = self._sockets["delivery"].send
@@ -274,21 +239,14 @@ class Router:
             unit = self._dispatcher.next_unit()
             if unit is None:
                 return
-            games = self._games_of(unit)
+            games = self.desk.games_of(unit)
             if games is None:
                 return
             grant = self._dispatcher.grant(actor, unit)
             lease = Lease(unit=unit, agents=list(grant.agents))
-            session = self.registry.by_name[actor].hello.session
-            if self._control_desk.send(session, lease, games):
+            session = self.desk.registry.by_name[actor].hello.session
+            if self.desk.control.send(session, lease, games):
                 log.debug("lease granted", extra={"actor": actor, "unit": unit})
-
-    def _games_of(self, unit: Unit) -> bytes | None:
-        """Return the unit's games as a lease carries them; None while they are being read."""
-        games = self._games.get(unit)
-        if games is None and (raw := self._feed.take(unit)) is not None:
-            games = self._games[unit] = pack_games(raw.games)
-        return games
 
     def _reply(self, peer: bytes, *frames: bytes) -> bool:
         """Send on the control channel; False when the peer has gone or does not read: never wait for it."""
@@ -325,7 +283,7 @@ class Router:
             raise MessageError(f"credit of another agent: {credit.agent} from {sender}")
         if frames[0] != credit.session.encode():
             raise MessageError(f"credit of another session: {credit.session}")
-        self.registry.heard(credit.session)
+        self.desk.registry.heard(credit.session)
         self._dispatcher.credit(AgentName(credit.agent), credit.session, credit.batches)
 
     def _on_weights(self, frames: list[bytes], sender: KeyHolder | None) -> None:
@@ -362,52 +320,6 @@ class Router:
         if len(frames) != 1 or frames[0] not in (b"\x00", b"\x01"):
             raise MessageError("subscription: not to everything, nor its end")
         self._sockets["logs_in"].send(frames[0])
-
-    # Status ----------------------------------------------------------------------------------------
-
-    def status(self) -> Status:
-        """Return how things stand."""
-        held_back = bottleneck(self._dispatcher, self.registry, self._share)
-        return Status(
-            broker=self._session,
-            software=self._software,
-            uptime_s=self._clock() - self._started_s,
-            units_total=self._feed.units_total,
-            games_total=self._feed.games_total,
-            games_cut=self._feed.games_cut,
-            fraction_read=self._feed.fraction_read,
-            services=self.registry.status(),
-            agents=[self._agent_status(agent) for agent in self._dispatcher.ledgers],
-            bottleneck=str(held_back),
-            bottleneck_kind=held_back.kind,
-            bottleneck_agents=[*held_back.agents],
-            dropped=dict(self.dropped),
-            broker_share=self._share,
-            memory_bytes=self._process.memory_info().rss,
-            finished=self._dispatcher.finished,
-        )
-
-    def _agent_status(self, agent: AgentName) -> AgentStatus:
-        ledger = self._dispatcher.ledgers[agent]
-        service = self.registry.of_session(ledger.session) if ledger.session else None
-        report = service.learner if service else None
-        state = "connected" if service is not None and self.registry.present(service) else "away"
-        return AgentStatus(
-            name=agent,
-            learner=state if ledger.known else "never seen",
-            leased=self._dispatcher.leased_for(agent),
-            units_stored=ledger.stored.count,
-            units_trained=ledger.trained_units,
-            produced=ledger.produced,
-            stored=ledger.transitions_stored,
-            duplicates=ledger.duplicates,
-            in_flight=ledger.in_flight,
-            totals=ledger.totals,
-            closed=ledger.closed,
-            step=report.step if report else 0,
-            version=report.version if report else 0,
-            loss=report.loss if report else None,
-        )
 
 
 def _bytes_of(reader: zmq.Socket[bytes]) -> list[bytes]:

@@ -60,7 +60,7 @@ def serve(settings: Settings, process: Process) -> None:
         process.ready()
 
         def turn() -> bool:
-            process.turn(lambda: _summary(router.status()))
+            process.turn(lambda: _summary(router.desk.status()))
             return bool(process.stopping)
 
         router.run(turn)

@@ -328,7 +328,7 @@ class CommandReply(Message, frozen=True, kw_only=True, tag="command-reply"):
 
 
 class BatchHeader(Message, frozen=True, kw_only=True, tag="batch"):
-    """Envelope of a batch: all the broker needs to route and to account for it."""
+    """Envelope of a batch, for the broker: over NATS, which has the batch, a message of its own, to account by."""
 
     unit: Count
     agent: Name
@@ -492,7 +492,7 @@ class Status(Message, frozen=True, kw_only=True, tag="status"):
 
 ToBroker = (
     Hello | LeaseRequest | Renew | Release | Stored | Declined | LearnerReport | CollectorReport | Goodbye
-    | WeightsRequest | StatusRequest | Command
+    | WeightsRequest | StatusRequest | Command | BatchHeader
 )  # fmt: skip
 FromBroker = (
     Welcome | Refusal | Unknown | Totals | Lease | Order | PublishAgain | CommandReply | WeightsHeader | Status

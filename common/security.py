@@ -5,14 +5,22 @@ On loopback both will do; anywhere else it takes keys, or `insecure` in so many 
 
 import ipaddress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from common.errors import SettingsError
-from common.keys import BrokerKeys, KeyDirectory, KeyHolder
+from common.errors import OperatorError, SettingsError
+from common.keys import KeyHolder
 from common.links import Transport
 from common.messages import Role
 from common.settings import Settings
+from common.zmq.keys import BrokerKeys, KeyDirectory
 from common.zmq.ports import Ports
 from common.zmq.transport import ZmqTransport
+
+if TYPE_CHECKING:
+    from common.nats.way import NatsWay
+
+ZMQ = "zmq"
+"""Value of the setting `transport`: the embedded one. Any other is the address of a NATS cluster."""
 
 
 def reach(settings: Settings, holder: KeyHolder) -> Transport:
@@ -20,12 +28,41 @@ def reach(settings: Settings, holder: KeyHolder) -> Transport:
 
     Raises SettingsError for a broker off loopback without keys, and for keys that are missing or unusable.
     """
+    if settings.transport != ZMQ:
+        way = nats_way(settings, holder)
+        from common.nats.transport import NatsTransport
+
+        return NatsTransport(way)
     keys = None
     if settings.keys is not None:
         keys = KeyDirectory(Path(settings.keys)).peer(holder)
     else:
         _refuse_clear(settings, "broker", settings.broker)
     return ZmqTransport(Ports(host=settings.broker, base_port=settings.base_port, keys=keys))
+
+
+def nats_way(settings: Settings, holder: KeyHolder) -> "NatsWay":
+    """Return the way to the NATS cluster that the settings name, with what `holder` shows to its servers.
+
+    Raises SettingsError as `reach` does, and OperatorError where Rookery was installed without its extra.
+    """
+    try:
+        from common.nats.address import NatsAddress
+        from common.nats.login import NOBODY, NatsLogin
+        from common.nats.names import NatsNames
+        from common.nats.way import NatsWay
+    except ModuleNotFoundError as error:
+        raise OperatorError(
+            f"--transport {settings.transport}: {error.name} is not installed; pip install 'rookery[nats]'"
+        ) from error
+    address = NatsAddress.parse(settings.transport)
+    login = NOBODY
+    if settings.keys is not None:
+        login = NatsLogin.of(Path(settings.keys), holder)
+    else:
+        for host in address.hosts:
+            _refuse_clear(settings, "transport", host)
+    return NatsWay(address=address, names=NatsNames(settings.namespace), holder=holder, login=login)
 
 
 def reach_as_operator(settings: Settings) -> Transport:

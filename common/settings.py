@@ -166,6 +166,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     lease_timeout_s: Annotated[
         float, Meta(gt=0.0, description="seconds without progress after which a lease runs out")
     ] = 60.0
+    transport: Annotated[
+        str, Meta(description="zmq, or a NATS cluster: nats://HOST:PORT[,HOST:PORT…], tls://… the same")
+    ] = "zmq"
+    namespace: Annotated[str, Meta(description="the run's name on a NATS cluster, which can serve several")] = (
+        "rookery"
+    )
+    replicas: Annotated[int, Meta(ge=1, le=5, description="servers of a NATS cluster that keep each message")] = 1
     broker: Annotated[str, Meta(description="host name or address of the broker")] = "127.0.0.1"
     bind: Annotated[str, Meta(description="address that the broker listens on")] = "127.0.0.1"
     base_port: Annotated[int, Meta(ge=1, le=65528, description="first of the broker's seven consecutive ports")] = (

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from actor.engine import Engine
 from common.errors import OperatorError
-from common.keys import KeyDirectory, KeyHolder
+from common.keys import KeyHolder
 from common.messages import Role
 from common.security import listen, operator_of
 from common.settings import EvaluationSource, Settings
+from common.zmq.keys import KeyDirectory
 from common.zmq.ports import CHANNELS
 
 WILDCARDS = ("0.0.0.0", "::", "*")

@@ -69,7 +69,8 @@ GROUPS = (
     SettingGroup(
         title="the broker, and who may come in",
         names=(
-            "broker", "bind", "base_port", "max_units_ahead", "lease_timeout_s", "keys", "insecure", "operator",
+            "transport", "broker", "bind", "base_port", "namespace", "replicas", "max_units_ahead",
+            "lease_timeout_s", "keys", "insecure", "operator",
         ),
     ),
 )  # fmt: skip

@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from common.errors import SettingsError
-from common.keys import BROKER, KeyDirectory, KeyHolder
+from common.keys import BROKER, KeyHolder
 from common.messages import Role
 from common.security import is_loopback
 from common.settings import Settings
+from common.zmq.keys import KeyDirectory
 from deploy.finding import Facts, Finding, fail, ok, warn
 
 

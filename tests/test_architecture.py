@@ -24,7 +24,7 @@ ALLOWED = {
 }
 
 TRANSPORTS = {
-    "zmq": ("common/zmq/", {"common/keys.py", "broker/router.py", "broker/gate.py"}),
+    "zmq": ("common/zmq/", {"broker/router.py", "broker/gate.py"}),
     "nats": ("common/nats/", set[str]()),
 }
 """What imports each transport's library: its links, and others for the reason that they give."""

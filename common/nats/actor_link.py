@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from common import wire
 from common.errors import BrokerUnreachable, MessageError, Refused
+from common.keys import KeyHolder
 from common.leased_games import MAX_GAMES_BYTES, unpack_games
 from common.links import ActorEvent, LeasedUnit, Weights
 from common.messages import (
@@ -26,7 +27,7 @@ from common.nats import frames, objects
 from common.nats.connection import Away, Message, NatsConnection, place_of
 from common.nats.control import NatsControl, Said
 from common.nats.group import Group
-from common.nats.names import ACTORS, Sender
+from common.nats.names import ACTORS
 from common.nats.outbox import Outbox
 from common.nats.pull import Pull
 from common.nats.units_in_hand import Arrival, UnitsInHand
@@ -74,7 +75,7 @@ class NatsActorLink:
         """Units in hand, as the actor said last, and those that came since."""
         self._channel = way.channel(self._serve, "works")
         self._control = NatsControl(
-            self._channel, way.names, Sender(Role.ACTOR.value, name), session,
+            self._channel, way.names, KeyHolder(Role.ACTOR, name), session,
             lambda: hello(Role.ACTOR, name, session, units=self._reported, settings=identity),
         )  # fmt: skip
         self._outbox = Outbox(way.names, self._on_stored)

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 from common import wire
 from common.errors import MessageError, Refused, RookeryError
+from common.keys import KeyHolder
 from common.messages import CollectorReport, LogRecord, Refusal, Role
 from common.nats.connection import Message, NatsConnection
 from common.nats.control import NatsControl, Said
-from common.nats.names import COLLECTOR, Sender
+from common.nats.names import COLLECTOR
 from common.nats.pull import Pull
 from common.nats.way import NatsWay
 from common.session import hello
@@ -37,7 +38,7 @@ class NatsCollectorLink:
         self._names = way.names
         self._channel = way.channel(self._serve, "collects", events_max=MAX_RECORDS + 100)
         self._control = NatsControl(
-            self._channel, way.names, Sender(Role.COLLECTOR.value, name), session,
+            self._channel, way.names, KeyHolder(Role.COLLECTOR, name), session,
             lambda: hello(Role.COLLECTOR, name, session),
         )  # fmt: skip
         self._taken: list[str] = []

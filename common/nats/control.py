@@ -13,12 +13,13 @@ from typing import Any
 
 from common import wire
 from common.errors import MessageError, Refused
+from common.keys import KeyHolder
 from common.messages import FromBroker, Goodbye, Hello, Message, Refusal, Unknown, Welcome
 from common.nats import frames
 from common.nats.channel import NatsChannel
 from common.nats.connection import Listening, NatsConnection
 from common.nats.connection import Message as Came
-from common.nats.names import NatsNames, Sender
+from common.nats.names import NatsNames
 from common.trouble import is_told
 
 log = logging.getLogger(__name__)
@@ -43,7 +44,7 @@ class NatsControl:
         self,
         channel: NatsChannel[Any],
         names: NatsNames,
-        sender: Sender,
+        sender: KeyHolder,
         session: str,
         make_hello: Callable[[], Hello],
     ) -> None:

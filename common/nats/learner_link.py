@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from common.errors import BrokerUnreachable
+from common.keys import KeyHolder
 from common.links import Delivered, LearnerEvent
 from common.messages import (
     Declined,
@@ -25,7 +26,6 @@ from common.nats.connection import Message, NatsConnection
 from common.nats.control import NatsControl, Said
 from common.nats.deliveries import NAK, Deliveries, Verdict
 from common.nats.group import Group
-from common.nats.names import Sender
 from common.nats.pull import Pull
 from common.nats.way import NatsWay
 from common.nats.weights_desk import WeightsDesk
@@ -47,7 +47,7 @@ class NatsLearnerLink:
         self._names, self._agent, self._session = way.names, agent, session
         self._channel = way.channel(self._serve, "learns")
         self._control = NatsControl(
-            self._channel, way.names, Sender(Role.LEARNER.value, agent), session, make_hello
+            self._channel, way.names, KeyHolder(Role.LEARNER, agent), session, make_hello
         )  # fmt: skip
         self._was_welcome = False
         # In the loop only:

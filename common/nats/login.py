@@ -1,11 +1,22 @@
-"""What a process shows to a NATS server, and what it expects the server to show: an nkey or JWT, and TLS."""
+"""What a process shows to a NATS server, and what it expects the server to show: an nkey or JWT, and TLS.
+
+KEYS/nats/                      in the directory that the setting `keys` names
+    ca.pem                      who has signed the servers' certificates: every host needs it
+    broker.nk                   the broker's seed
+    actors/far-0.nk             that actor's seed; learners/, collectors/, operators/ alike
+    actors/far-0.creds          in its place: a JWT and its seed, as `nsc` writes them
+"""
 
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from common.errors import SettingsError
+from common.keys import KeyHolder
+
+FOLDER = "nats"
+CA, SEED, CREDENTIALS = "ca.pem", ".nk", ".creds"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,6 +29,21 @@ class NatsLogin:
     """A JWT and its nkey's seed, as `nsc` writes them."""
     ca_file: Path | None = None
     """Who has signed the server's certificate; None for whom the system trusts."""
+
+    @classmethod
+    def of(cls, keys: Path, holder: KeyHolder) -> Self:
+        """Return what `holder` has in the directory `keys`; raise SettingsError where there is nothing."""
+        seed = seed_file(keys, holder)
+        credentials, ca = seed.with_suffix(CREDENTIALS), keys / FOLDER / CA
+        if not (seed.exists() or credentials.exists()):
+            raise SettingsError(
+                f"{seed}: no such file; `rookery keys add … --nats` on the broker's host makes it: copy it here"
+            )
+        return cls(
+            seed_file=None if credentials.exists() else seed,
+            credentials_file=credentials if credentials.exists() else None,
+            ca_file=ca if ca.exists() else None,
+        )
 
     def options(self) -> dict[str, Any]:
         """Return what nats-py's `connect` takes of it; raise SettingsError for a missing or odd file."""
@@ -35,6 +61,12 @@ class NatsLogin:
 
 NOBODY = NatsLogin()
 """Shows nothing: for a server that lets everybody in."""
+
+
+def seed_file(keys: Path, holder: KeyHolder) -> Path:
+    """Return where a holder's seed is in the directory `keys`."""
+    folder = keys / FOLDER / f"{holder.role.value}s" if holder.role is not None else keys / FOLDER
+    return folder / f"{holder.name}{SEED}"
 
 
 def _read(path: Path) -> bytes:

@@ -17,32 +17,19 @@ import re
 from dataclasses import dataclass
 
 from common.errors import MessageError, SettingsError
+from common.keys import BROKER, KeyHolder
+from common.messages import Role
 from common.words import AgentName, Unit
 
 _NAMESPACE = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 NAMESPACE_RULE = "up to 32 of a-z, 0-9, _ and -, beginning with a letter or a digit"
+_ROLES = frozenset(role.value for role in Role)
 _UNIT = re.compile(r"0|[1-9][0-9]{0,15}")
 
 ACTORS = "actors"
 """Consumer of the units: all actors share it."""
 COLLECTOR = "collector"
 """Consumer of the log records: collectors share it."""
-BROKER = "broker"
-"""The broker's role and name, where one stands in a subject."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sender:
-    """Who may publish on a subject, by a server with permissions: a role and a name as a `KeyHolder` has them."""
-
-    role: str
-    name: str
-    """The process's name; of a learner, its agent's."""
-
-    @property
-    def service(self) -> str:
-        """The name of the process, as its hello and its log records give it."""
-        return f"learner-{self.name}" if self.role == "learner" else self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +49,13 @@ class NatsNames:
         """Everybody's messages to the broker."""
         return f"{self.namespace}.control.*.*"
 
-    def control(self, sender: Sender) -> str:
+    def control(self, sender: KeyHolder) -> str:
         """One peer's messages to the broker."""
-        return f"{self.namespace}.control.{sender.role}.{_token(sender.name)}"
+        return f"{self.namespace}.control.{_holder(sender)}"
 
-    def to(self, receiver: Sender, session: str) -> str:
+    def to(self, receiver: KeyHolder, session: str) -> str:
         """The broker's messages to one start of a peer: another one of that name must not take them for its own."""
-        return f"{self.namespace}.to.{receiver.role}.{_token(receiver.name)}.{_token(session)}"
+        return f"{self.namespace}.to.{_holder(receiver)}.{_token(session)}"
 
     @property
     def asks(self) -> str:
@@ -106,23 +93,25 @@ class NatsNames:
         """Everybody's log records."""
         return f"{self.namespace}.logs.*.*"
 
-    def log(self, sender: Sender) -> str:
+    def log(self, sender: KeyHolder) -> str:
         """One process's log records."""
-        return f"{self.namespace}.logs.{sender.role}.{_token(sender.name)}"
+        return f"{self.namespace}.logs.{_holder(sender)}"
 
-    def inbox(self, owner: Sender) -> str:
+    def inbox(self, owner: KeyHolder) -> str:
         """What the inboxes of a process begin with: nobody else may listen there."""
-        return f"_INBOX.{self.namespace}.{owner.role}.{_token(owner.name)}"
+        return f"_INBOX.{self.namespace}.{_holder(owner)}"
 
     # What a subject says -------------------------------------------------------------------------
 
-    def sender_of(self, subject: str) -> Sender:
+    def sender_of(self, subject: str) -> KeyHolder:
         """Return who published on a control or log subject, or asked; raise MessageError for another subject."""
         match self._tokens(subject):
-            case ["control" | "logs", role, name]:
-                return Sender(role, _name(name))
+            case ["logs", BROKER.name, BROKER.name]:
+                return BROKER
+            case ["control" | "logs", role, name] if role in _ROLES:
+                return KeyHolder(Role(role), _name(name))
             case ["ask", name]:
-                return Sender("operator", _name(name))
+                return KeyHolder(Role.OPERATOR, _name(name))
         raise MessageError(f"no sender's subject: {subject}")
 
     def unit_of(self, subject: str) -> Unit:
@@ -203,6 +192,11 @@ class Bucket:
     def pieces(self, nuid: str) -> str:
         """Subject of the pieces of one writing of an object."""
         return f"$O.{self.name}.C.{nuid}"
+
+
+def _holder(holder: KeyHolder) -> str:
+    """Return who a process is as two tokens of a subject."""
+    return f"{holder.role.value if holder.role is not None else BROKER.name}.{_token(holder.name)}"
 
 
 def _token(name: str) -> str:

@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from typing import Any
 
+from common.keys import KeyHolder
 from common.nats.address import NatsAddress
 from common.nats.channel import NatsChannel, Serve
 from common.nats.login import NOBODY, NatsLogin
-from common.nats.names import NatsNames, Sender
+from common.nats.names import NatsNames
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +16,7 @@ class NatsWay:
 
     address: NatsAddress
     names: NatsNames
-    holder: Sender
+    holder: KeyHolder
     """As whom the process goes: the server lets it publish and hear what that one may."""
     login: NatsLogin = NOBODY
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from common.keys import PeerKeys
+from common.zmq.keys import PeerKeys
 
 
 @dataclass(frozen=True, slots=True)

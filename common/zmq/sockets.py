@@ -3,8 +3,8 @@
 import zmq
 
 from common.errors import OperatorError
-from common.keys import PeerKeys
 from common.wire import MAX_BODY_BYTES
+from common.zmq.keys import PeerKeys
 
 LINGER_MS = 2000
 WEIGHTS_HWM = 4

@@ -7,8 +7,8 @@ from broker.dispatcher import Dispatcher
 from broker.feed import UnitFeed
 from broker.router import Router
 from common.errors import OperatorError
-from common.keys import BrokerKeys, PeerKeys
 from common.session import new_session
+from common.zmq.keys import BrokerKeys, PeerKeys
 from common.zmq.ports import Ports
 from common.zmq.transport import ZmqTransport
 from tests.links.games import FewGames

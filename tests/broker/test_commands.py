@@ -35,8 +35,8 @@ def run(base_port):
         learners[0].report()
         until(
             lambda: (
-                broker.router.registry.by_name["actor-0"].units
-                and broker.router.registry.by_name["learner-white"].learner
+                broker.router.desk.registry.by_name["actor-0"].units
+                and broker.router.desk.registry.by_name["learner-white"].learner
             )
         )
         yield actor
@@ -87,14 +87,14 @@ def test_what_peers_say_of_themselves_is_shown_as_it_is(base_port):
     with LiveBroker(base_port) as broker:
         actor = Actor(way_to(base_port))
         actor.wait(Welcome)
-        service = broker.router.registry.by_name["actor-0"]
+        service = broker.router.desk.registry.by_name["actor-0"]
         service.hello = service.hello.__class__(
             **{**{name: getattr(service.hello, name) for name in service.hello.__struct_fields__}, "host": "[/red]"}
         )
-        broker.router.dropped["[bold]odd"] = 3
+        broker.router.desk.dropped["[bold]odd"] = 3
         console = Console(width=200)
         with console.capture() as captured:
-            console.print(render(broker.router.status()))
+            console.print(render(broker.router.desk.status()))
         actor.link.close()
     assert "[/red]" in captured.get()
     assert "[bold]odd 3" in captured.get()

@@ -9,7 +9,7 @@ import zmq
 from broker.router import TICK_S
 from common import wire
 from common.errors import BrokerUnreachable, KeptOut, SettingsError
-from common.keys import KeyDirectory, KeyHolder, PeerKeys, public_key
+from common.keys import KeyHolder
 from common.links import CollectorLink, Delivered, LeasedUnit, OperatorLink, Transport
 from common.messages import (
     Action,
@@ -26,6 +26,7 @@ from common.messages import (
 )
 from common.session import hello, new_session
 from common.zmq import sockets
+from common.zmq.keys import KeyDirectory, PeerKeys, public_key
 from common.zmq.ports import Ports
 from tests.broker.live import LiveBroker, way_to
 from tests.links.peers import IDENTITY, Actor, Learner, weights
@@ -101,7 +102,7 @@ def peers(base_port, directory, closing):
 
 
 def dropped(broker, reason: str) -> int:
-    return broker.router.dropped[reason]
+    return broker.router.desk.dropped[reason]
 
 
 def test_everybody_with_a_key_works_as_in_the_clear(broker, peers):
@@ -119,7 +120,7 @@ def test_everybody_with_a_key_works_as_in_the_clear(broker, peers):
     operator = peers.operator()
     until(lambda: len(operator.status(5.0).services) == 4, lambda: logs.poll(0.01))
     assert operator.command("pause", [], 5.0) == (["actor-0"], [])
-    assert not broker.router.dropped
+    assert not broker.router.desk.dropped
 
 
 @pytest.mark.parametrize("channel", ["control", "experience", "delivery", "weights_in", "logs_in"])
@@ -309,7 +310,7 @@ def unreadable(directory: KeyDirectory):
 
 
 def peers_of(broker: LiveBroker) -> set[str]:
-    return set(broker.router.registry.by_name)
+    return set(broker.router.desk.registry.by_name)
 
 
 def directory_key(directory: KeyDirectory, actor: str) -> bytes:

@@ -33,7 +33,7 @@ def test_credit_for_others_is_counted_and_gives_nothing(broker, base_port, conte
     socket.setsockopt(zmq.ROUTING_ID, b"0bad")
     socket.connect(Ports("127.0.0.1", base_port).delivery)
     socket.send(wire.encode(Credit(agent="white", session="5b0e", batches=65536)))
-    until(lambda: broker.router.dropped["credit of another session"] == 1)
+    until(lambda: broker.router.desk.dropped["credit of another session"] == 1)
     assert broker.dispatcher.ledgers["white"].capacity == 0
 
 
@@ -42,7 +42,7 @@ def test_subscriptions_to_a_part_are_counted_and_not_passed_on(broker, base_port
     socket.connect(Ports("127.0.0.1", base_port).logs_out)
     for number in range(20):
         socket.send(b"\x01topic" + bytes([number]))
-    until(lambda: broker.router.dropped["subscription"] == 20)
+    until(lambda: broker.router.desk.dropped["subscription"] == 20)
 
 
 def test_versions_of_all_kinds_share_one_reason(broker, base_port, context):
@@ -50,8 +50,8 @@ def test_versions_of_all_kinds_share_one_reason(broker, base_port, context):
     socket.connect(Ports("127.0.0.1", base_port).control)
     for version in range(PROTOCOL_VERSION + 1, PROTOCOL_VERSION + 299):
         socket.send(msgpack.packb({"v": version, "kind": "goodbye"}))
-    until(lambda: sum(broker.router.dropped.values()) == 298)
-    assert dict(broker.router.dropped) == {"another protocol version": 298}
+    until(lambda: sum(broker.router.desk.dropped.values()) == 298)
+    assert dict(broker.router.desk.dropped) == {"another protocol version": 298}
 
 
 def test_weights_whose_hash_shapes_or_names_are_wrong_are_not_kept(broker, base_port):
@@ -64,10 +64,10 @@ def test_weights_whose_hash_shapes_or_names_are_wrong_are_not_kept(broker, base_
     )
     try:
         for fields in wrong:
-            before = broker.router.dropped["weights are not what they say"]
+            before = broker.router.desk.dropped["weights are not what they say"]
             said = msgspec.structs.replace(header, **fields)
             until(
-                lambda before=before: broker.router.dropped["weights are not what they say"] > before,
+                lambda before=before: broker.router.desk.dropped["weights are not what they say"] > before,
                 lambda said=said: (learner.link.publish(said, body), learner.poll()),
             )
         assert broker.router._weights.version("white", learner.session) == -1

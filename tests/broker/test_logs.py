@@ -156,7 +156,7 @@ def logged_and_arrived(run: Path) -> bool:
 
 def collectors_missing(broker: LiveBroker) -> list[int]:
     """What the collector says is missing."""
-    services = list(broker.router.registry.by_name.values())
+    services = list(broker.router.desk.registry.by_name.values())
     return [service.collector.missing for service in services if service.collector]
 
 

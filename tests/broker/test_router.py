@@ -115,7 +115,7 @@ def test_a_process_that_was_replaced_gives_its_units_to_the_newer_one_at_once_an
         first.link.capacity(1)
         first.poll()
         second.poll()
-    assert broker.router.registry.by_name["actor-0"].hello.session == second.session
+    assert broker.router.desk.registry.by_name["actor-0"].hello.session == second.session
     assert second.of(Refusal) == []
 
 
@@ -148,7 +148,7 @@ def test_credit_of_another_session_is_none(broker, learner, stranger):
     for session in ("eeee", white.session):
         socket.send(wire.encode(Credit(agent="white", session=session, batches=99)))
     socket.send(wire.encode(Credit(agent="red", session="eeee", batches=99)))
-    until(lambda: broker.router.dropped["credit for an unknown agent"])
+    until(lambda: broker.router.desk.dropped["credit for an unknown agent"])
     assert broker.dispatcher.ledgers["white"].capacity == 3
 
 
@@ -193,7 +193,7 @@ def test_weights_with_a_wrong_hash_are_dropped(broker, actor, learner):
     first = actor()
     first.wait(Welcome)
     header, _ = white.weights(3)
-    until(lambda: broker.router.dropped["weights are not what they say"],
+    until(lambda: broker.router.desk.dropped["weights are not what they say"],
           lambda: (white.link.publish(header, b"\x01" * 8), first.poll()))  # fmt: skip
     white.link.publish(*white.weights(4))
     first.wait(Weights)
@@ -209,8 +209,8 @@ def test_weights_that_are_not_what_they_say_are_dropped_by_the_broker(broker, le
     for frames in ([b"white", wire.encode(header), b"short"], [b"black", wire.encode(header), body],
                    [b"red", wire.encode(red), body], [b"white", wire.encode(other), body],
                    [b"white", wire.encode(header)]):  # fmt: skip
-        before = sum(broker.router.dropped.values())
-        until(lambda before=before: sum(broker.router.dropped.values()) > before,
+        before = sum(broker.router.desk.dropped.values())
+        until(lambda before=before: sum(broker.router.desk.dropped.values()) > before,
               lambda frames=frames: (socket.send_multipart(frames), time.sleep(0.002)))  # fmt: skip
     assert broker.router._weights.version("white", white.session) == -1
 
@@ -249,9 +249,9 @@ def test_what_makes_no_sense_is_counted_and_dropped(broker, stranger, operator, 
 
     if kind != zmq.PUB:
         send_all()
-        until(lambda: sum(broker.router.dropped.values()) == count)
+        until(lambda: sum(broker.router.desk.dropped.values()) == count)
     else:  # what comes before the subscription is lost
-        until(lambda: sum(broker.router.dropped.values()) >= count, lambda: (send_all(), time.sleep(0.002)))
+        until(lambda: sum(broker.router.desk.dropped.values()) >= count, lambda: (send_all(), time.sleep(0.002)))
     assert sum(operator.status(5.0).dropped.values()) >= count
 
 
@@ -261,7 +261,7 @@ def test_what_makes_no_sense_is_forwarded_to_collectors_and_hurts_nobody(
     logs = closing(way_to(base_port).collector("logs", "c011ec70"))
     socket = stranger(zmq.PUB, "logs_in")
     until(lambda: logs.malformed >= 3, lambda: (socket.send(b"\xc1"), logs.poll(0.01)))
-    until(lambda: broker.router.dropped["log record frames"], lambda: socket.send_multipart([b"\xc1", b"x"]))
+    until(lambda: broker.router.desk.dropped["log record frames"], lambda: socket.send_multipart([b"\xc1", b"x"]))
     assert operator.status(5.0)
 
 
@@ -274,7 +274,7 @@ def test_one_who_asks_and_never_reads_does_not_hold_the_others_up(broker, base_p
     for _ in range(2000):
         socket.send_multipart(big)
     socket.send(b"nonsense")
-    until(lambda: broker.router.dropped)  # all of them have been answered, or given up
+    until(lambda: broker.router.desk.dropped)  # all of them have been answered, or given up
     assert operator.command("pause", [], 5.0) == ([], [])
 
 
@@ -311,7 +311,7 @@ def test_one_who_asks_for_weights_and_never_reads_does_not_hold_the_others_up(br
 
 def test_reasons_of_dropped_messages_are_told_apart_up_to_a_number(broker, operator):
     for number in range(150):
-        broker.router._drop(f"reason {number}")
+        broker.router.desk.drop(f"reason {number}")
     dropped = operator.status(5.0).dropped
     assert len(dropped) == 101
     assert dropped["other reasons"] == 50
@@ -323,7 +323,7 @@ def test_a_batch_of_an_unknown_agent_or_past_the_end_is_dropped(broker, actor, l
     until(lambda: broker.dispatcher.units_total == 8)
     first.send(0, "red")
     first.send(8, "white")
-    until(lambda: broker.router.dropped["batch not expected"] == 2)
+    until(lambda: broker.router.desk.dropped["batch not expected"] == 2)
 
 
 # Start and end
@@ -354,7 +354,7 @@ def test_games_that_cannot_be_read_end_the_broker_with_their_line(base_port):
             raise SourceError("a.pgn.zst: cut off")
 
     broker = LiveBroker(base_port)
-    broker.router._feed = broker.feed = UnitFeed(Broken())
+    broker.router.desk.feed = broker.feed = UnitFeed(Broken())
     with pytest.raises(AssertionError, match="the router has ended"), broker:
         until(lambda: broker.error)
     assert isinstance(broker.error, SourceError)
@@ -369,5 +369,5 @@ def test_a_command_reply_lists_only_whom_the_order_reached(broker, stranger):
 def test_the_status_of_a_large_fleet_comes_through(broker, stranger, operator):
     for number in range(6000):
         session = f"session-{number}"
-        broker.router.registry.join(hello_of(session, role=Role.ACTOR, name=f"actor-{number}"))
+        broker.router.desk.registry.join(hello_of(session, role=Role.ACTOR, name=f"actor-{number}"))
     assert len(operator.status(20.0).services) == 6000

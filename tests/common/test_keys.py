@@ -3,8 +3,9 @@ import stat
 import pytest
 
 from common.errors import SettingsError
-from common.keys import BROKER, KeyDirectory, KeyHolder
+from common.keys import BROKER, KeyHolder
 from common.messages import Role
+from common.zmq.keys import KeyDirectory
 
 FAR = KeyHolder(Role.ACTOR, "far-0")
 WHITE = KeyHolder(Role.LEARNER, "white")

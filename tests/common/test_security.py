@@ -1,11 +1,12 @@
 import pytest
 
 from common.errors import SettingsError
-from common.keys import KeyDirectory, KeyHolder, PeerKeys
+from common.keys import KeyHolder
 from common.links import Transport
 from common.messages import Role
 from common.security import is_loopback, listen, reach
 from common.settings import Settings
+from common.zmq.keys import KeyDirectory, PeerKeys
 from common.zmq.transport import ZmqTransport
 
 ACTOR = KeyHolder(Role.ACTOR, "far-0")

@@ -34,6 +34,7 @@ OTHER = {
     "learning_rate": 1e-5, "batch_size": 8, "buffer_size": 1000, "publish_every": 6,
     "seed": 2**53, "run": "runs/ü\t\x7f", "actors": 4, "engine": "/opt/fish", "device": "cuda:1",
     "checkpoint_every": 9, "keep_checkpoints": 2, "max_units_ahead": 11, "lease_timeout_s": 0.25,
+    "transport": "nats://a:1,b", "namespace": "other", "replicas": 3,
     "broker": "train1", "bind": "0.0.0.0", "base_port": 6000, "evaluations": "e.db", "log_level": "debug",
     "cooldown": 0.5, "sampling": "frequency", "held_out": 0.2, "probe_rate": 0.25, "probe_temperature": 0.5,
     "probe_exploration": 0.1,

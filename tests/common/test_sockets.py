@@ -2,9 +2,10 @@ import pytest
 import zmq
 
 from common.errors import OperatorError
-from common.keys import KeyDirectory, KeyHolder
+from common.keys import KeyHolder
 from common.messages import Role
 from common.zmq import sockets
+from common.zmq.keys import KeyDirectory
 from common.zmq.ports import CHANNELS, Ports
 
 

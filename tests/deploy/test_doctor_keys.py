@@ -1,9 +1,10 @@
 import socket
 from pathlib import Path
 
-from common.keys import KeyDirectory, KeyHolder
+from common.keys import KeyHolder
 from common.messages import Role
 from common.settings import Settings
+from common.zmq.keys import KeyDirectory
 from deploy.doctor_broker import check_broker
 from deploy.doctor_keys import check_keys
 from deploy.finding import Finding, Verdict

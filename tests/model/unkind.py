@@ -345,7 +345,7 @@ class UnkindRun(RuleBasedStateMachine):
                 assert (weights.session, weights.version) == (learner.session, learner.intake.version)
         for actors in self.actors.values():
             assert [actor.name for actor in actors[:-1] if not actor.gone] == []
-        status = self.broker.router.status()
+        status = self.broker.router.desk.status()
         assert wire.encode(status)
         assert status.finished
         assert {service.state for service in status.services} <= {"finished", "waiting"}

@@ -10,8 +10,8 @@ import zmq
 
 from common import wire
 from common.errors import MessageError
-from common.keys import PeerKeys
 from common.messages import BatchHeader, Command, Credit, Hello, LogRecord, ToBroker
+from common.zmq.keys import PeerKeys
 from common.zmq.ports import Ports
 from tests.torture.mutations import Mutations
 

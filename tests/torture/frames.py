@@ -18,11 +18,12 @@ import psutil
 
 from actor.engine import Engine
 from common.errors import BrokerUnreachable, SettingsError
-from common.keys import KeyDirectory, KeyHolder
+from common.keys import KeyHolder
 from common.links import OperatorLink
 from common.messages import Role, Status
 from common.security import reach_as_operator
 from common.settings import Settings, to_toml
+from common.zmq.keys import KeyDirectory
 from common.zmq.ports import Ports
 from deploy.report import read_report
 from tests.actor.engine_games import game_of

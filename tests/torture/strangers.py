@@ -20,12 +20,13 @@ import zmq
 from broker.gate import MAY_ENTER
 from common import wire
 from common.errors import BrokerUnreachable
-from common.keys import KeyDirectory, KeyHolder, PeerKeys
+from common.keys import KeyHolder
 from common.messages import BatchHeader, Command, Role, Status
 from common.security import reach_as_operator
 from common.session import hello, new_session
 from common.settings import to_toml
 from common.zmq import sockets
+from common.zmq.keys import KeyDirectory, PeerKeys
 from common.zmq.ports import CHANNELS, Ports
 from deploy.report import read_report
 from tests.deploy.runs import SAMPLE, Started, stopped, wait_until

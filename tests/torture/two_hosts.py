@@ -12,10 +12,11 @@ from typing import Self
 
 import msgspec
 
-from common.keys import KeyDirectory, KeyHolder
+from common.keys import KeyHolder
 from common.messages import Role, Status
 from common.security import operator_of
 from common.settings import Settings, to_toml
+from common.zmq.keys import KeyDirectory
 from tests.deploy.hosts import Host
 from tests.deploy.runs import COMMANDS, ROOT, Started
 from tests.torture.cable import Cable

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from common import wire
+from common.keys import KeyHolder
 from common.leased_games import pack_games
 from common.links import Transport
 from common.messages import (
@@ -17,6 +18,7 @@ from common.messages import (
     Order,
     RawGame,
     Refusal,
+    Role,
     Status,
     StatusRequest,
     ToBroker,
@@ -30,7 +32,7 @@ from common.nats.address import NatsAddress
 from common.nats.channel import NatsChannel
 from common.nats.connection import Message as Came
 from common.nats.connection import NatsConnection
-from common.nats.names import NatsNames, Sender
+from common.nats.names import NatsNames
 from common.nats.plan import NatsPlan
 from common.nats.streams import Stock, prepare, read_stock
 from common.nats.transport import NatsTransport
@@ -48,7 +50,7 @@ T = TypeVar("T", bound=Message)
 
 
 def way_to(address: object, names: NatsNames, role: str = "actor", name: str = "actor-0") -> NatsWay:
-    return NatsWay(NatsAddress.parse(str(address)), names, Sender(role, name))
+    return NatsWay(NatsAddress.parse(str(address)), names, KeyHolder(Role(role), name))
 
 
 def transport_to(address: object, names: NatsNames, role: str = "actor", name: str = "actor-0") -> Transport:
@@ -70,7 +72,7 @@ class ScriptedBroker:
             lease_timeout_s=lease_timeout_s,
             redelivery_s=redelivery_s,
         )
-        self.heard: list[tuple[Sender, str, Message]] = []
+        self.heard: list[tuple[KeyHolder, str, Message]] = []
         self.malformed = 0
         self.refusing = ""
         """Why everybody is turned away; empty to welcome them."""
@@ -103,10 +105,10 @@ class ScriptedBroker:
 
     # What the broker says ------------------------------------------------------------------------
 
-    def say(self, sender: Sender, session: str, message: Message) -> None:
+    def say(self, sender: KeyHolder, session: str, message: Message) -> None:
         self.say_bytes(sender, session, nats_frames.pack(wire.encode(message)))
 
-    def say_bytes(self, sender: Sender, session: str, payload: bytes) -> None:
+    def say_bytes(self, sender: KeyHolder, session: str, payload: bytes) -> None:
         self.do(self.connection.publish(self.names.to(sender, session), payload))
 
     def lease(self, unit: int, agents: Sequence[str] = AGENTS, games: Sequence[RawGame] | None = None) -> None:

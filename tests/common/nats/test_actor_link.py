@@ -7,6 +7,7 @@ import pytest
 
 from common import wire
 from common.errors import RookeryError
+from common.keys import KeyHolder
 from common.links import LeasedUnit, Weights
 from common.messages import (
     Action,
@@ -19,19 +20,19 @@ from common.messages import (
     Order,
     Refusal,
     Renew,
+    Role,
     Unknown,
     Welcome,
 )
 from common.nats import actor_link as nats_actor_link
 from common.nats import frames as nats_frames
-from common.nats.names import Sender
 from common.session import new_session
 from tests.common.nats.scripted import AGENTS, ScriptedBroker, transport_to
 from tests.links.games import game
 from tests.links.peers import IDENTITY, Actor, weights
 from tests.until import until
 
-ME = Sender("actor", "actor-0")
+ME = KeyHolder(Role.ACTOR, "actor-0")
 LEASE_S = 1.0
 BODY = random.Random(1).randbytes(3_000_000)
 
@@ -54,7 +55,7 @@ def actor(shared, names, closing):
 def order(broker: ScriptedBroker, actor: Actor, action: Action) -> None:
     """Order, and have it come; what was leased before has come, too."""
     seen = len(actor.of(Order))
-    broker.say(Sender("actor", actor.name), actor.session, Order(action=action))
+    broker.say(KeyHolder(Role.ACTOR, actor.name), actor.session, Order(action=action))
     actor.wait(Order, seen + 1)
 
 

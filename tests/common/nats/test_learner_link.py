@@ -3,6 +3,7 @@ import random
 import pytest
 
 from common import wire
+from common.keys import KeyHolder
 from common.links import Delivered
 from common.messages import (
     BatchHeader,
@@ -12,6 +13,7 @@ from common.messages import (
     LearnerReport,
     PublishAgain,
     Refusal,
+    Role,
     Stored,
     Totals,
     Unknown,
@@ -22,12 +24,11 @@ from common.nats import frames as nats_frames
 from common.nats import learner_link as nats_learner_link
 from common.nats import parts as nats_parts
 from common.nats import weights as nats_weights
-from common.nats.names import Sender
 from tests.common.nats.scripted import ScriptedBroker, transport_to
 from tests.links.peers import IDENTITY, Actor, Learner
 from tests.until import until
 
-ME = Sender("learner", "white")
+ME = KeyHolder(Role.LEARNER, "white")
 REDELIVERY_S = 1.0
 BODY = random.Random(1).randbytes(3_000_000)
 

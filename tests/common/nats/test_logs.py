@@ -6,8 +6,8 @@ import pytest
 
 from common import wire
 from common.errors import Refused
-from common.messages import CollectorReport, Goodbye, Hello, LogRecord
-from common.nats.names import Sender
+from common.keys import KeyHolder
+from common.messages import CollectorReport, Goodbye, Hello, LogRecord, Role
 from tests.common.nats.scripted import ScriptedBroker, transport_to
 from tests.links.peers import Collector
 from tests.until import until
@@ -155,7 +155,7 @@ def test_a_collector_is_welcome_and_its_report_gets_to_the_broker(broker, collec
     logs.link.report(7, 1)
     assert broker.wait(CollectorReport)[0] == CollectorReport(records=7, missing=1)
     assert broker.of(Hello)[0].name == "logs"
-    assert broker.heard[0][0] == Sender("collector", "logs")
+    assert broker.heard[0][0] == KeyHolder(Role.COLLECTOR, "logs")
     logs.close()
     broker.wait(Goodbye)
 

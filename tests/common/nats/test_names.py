@@ -1,10 +1,12 @@
 import pytest
 
 from common.errors import MessageError, SettingsError
-from common.nats.names import Bucket, NatsNames, Sender
+from common.keys import KeyHolder
+from common.messages import Role
+from common.nats.names import Bucket, NatsNames
 
 NAMES = NatsNames("rookery")
-ACTOR = Sender("actor", "actor-0")
+ACTOR = KeyHolder(Role.ACTOR, "actor-0")
 
 
 def test_a_run_has_its_subjects_under_its_namespace():
@@ -25,15 +27,15 @@ def test_streams_and_buckets_have_it_in_capitals():
 
 
 def test_a_name_with_dots_is_one_token_and_comes_back():
-    sender = Sender("actor", "host.example-7@x")
+    sender = KeyHolder(Role.ACTOR, "host.example-7@x")
     assert NAMES.control(sender) == "rookery.control.actor.host:example-7@x"
     assert NAMES.sender_of(NAMES.control(sender)) == sender
     assert NAMES.sender_of(NAMES.log(sender)) == sender
-    assert NAMES.sender_of(NAMES.ask("a.b")) == Sender("operator", "a.b")
+    assert NAMES.sender_of(NAMES.ask("a.b")) == KeyHolder(Role.OPERATOR, "a.b")
 
 
 def test_the_sender_of_a_learner_goes_by_its_agent():
-    assert Sender("learner", "white").service == "learner-white"
+    assert KeyHolder(Role.LEARNER, "white").service == "learner-white"
     assert ACTOR.service == "actor-0"
 
 
