@@ -16,8 +16,9 @@ from common.verbosity import Verbosity, verbosity_options
 @click.argument("games", nargs=-1, type=click.Path())
 @settings_options
 @verbosity_options
+@click.option("--discard", is_flag=True, help="On NATS: first throw away what another run has left there.")
 @click.option("--supervised", is_flag=True, hidden=True)
-def broker(games: tuple[str, ...], supervised: bool, verbosity: Verbosity, **flags: Any) -> None:
+def broker(games: tuple[str, ...], discard: bool, supervised: bool, verbosity: Verbosity, **flags: Any) -> None:
     """Hand out GAMES... to actors and route what they make of them; keeps no state on disk.
 
     Example:  rookery-broker --settings rookery.toml --bind 0.0.0.0
@@ -28,7 +29,7 @@ def broker(games: tuple[str, ...], supervised: bool, verbosity: Verbosity, **fla
 
     settings = read()
     with service(settings, BROKER, supervised=supervised, reread=read, verbosity=verbosity) as process:
-        serve(settings, process)
+        serve(settings, process, discard=discard)
 
 
 def main() -> None:

@@ -80,9 +80,10 @@ class Dispatcher:
         max_units_ahead: int,
         lease_timeout_s: float,
         redeliver_after_s: float = 30.0,
+        make_ledger: Callable[[AgentName], Ledger] = Ledger,
         clock: Callable[[], float],
     ) -> None:
-        self.ledgers = {agent: Ledger(agent) for agent in agents}
+        self.ledgers = {agent: make_ledger(agent) for agent in agents}
         self.actors: dict[str, ActorState] = {}
         self.units_total: int | None = None
         self._ahead = max_units_ahead

@@ -155,6 +155,11 @@ class Router:
                     raise
                 time.sleep(0.01)
 
+    @property
+    def works(self) -> bool:
+        """Whether it has all that it needs: its ports."""
+        return bool(self._sockets)
+
     def run(self, stopping: Callable[[], bool]) -> None:
         """Route until `stopping`."""
         while not stopping():

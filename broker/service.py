@@ -1,69 +1,42 @@
-"""The broker's wiring: sources → feed → dispatcher → router. Keeps no state on disk."""
+"""The broker's wiring: sources → feed → the transport's broker. Keeps no state on disk."""
 
 import logging
 import resource
-import time
-from importlib.metadata import version
 
-from broker.dispatcher import Dispatcher
 from broker.feed import UnitFeed
-from broker.router import Router
 from broker.sources import check
+from broker.transports import make_broker
 from broker.units import UnitReader
 from common.errors import SourceError
 from common.messages import Status
 from common.process import Process
-from common.security import listen
-from common.settings import Settings, identity
-from common.words import AgentName
+from common.settings import Settings
 
 log = logging.getLogger(__name__)
 
 
-def serve(settings: Settings, process: Process) -> None:
-    """Route until told to stop."""
-    files_max = raise_file_limit()
+def serve(settings: Settings, process: Process, *, discard: bool = False) -> None:
+    """Hand out units until told to stop; `discard` throws away what another run has left on the transport."""
+    log.info("file limit", extra={"files_max": raise_file_limit()})
     if not settings.games:
         raise SourceError("no games: name PGN files as arguments or as `games` in the settings file")
     for source in settings.games:
         check(source)
-    dispatcher = Dispatcher(
-        [AgentName(agent.name) for agent in settings.agents],
-        max_units_ahead=settings.max_units_ahead,
-        lease_timeout_s=settings.lease_timeout_s,
-        clock=time.monotonic,
-    )
     reader = UnitReader(settings.games, games_per_unit=settings.games_per_unit, limit_games=settings.limit_games)
-    ports, keys = listen(settings)
-    with (
-        Router(
-            ports=ports,
-            dispatcher=dispatcher,
-            feed=(feed := UnitFeed(reader)),
-            identity=identity(settings),
-            session=process.session,
-            software=version("rookery"),
-            keys=keys,
-        ) as router,
-        feed,
-    ):
-        log.info(
-            "listening",
-            extra={
-                "address": settings.bind,
-                "base_port": settings.base_port,
-                "files_max": files_max,
-                "secure": keys is not None,
-            },
-        )
-        process.reload.call(lambda _: router.reread_keys())
-        process.ready()
+    feed = UnitFeed(reader)
+    with make_broker(settings, process.session, feed, discard=discard) as broker, feed:
+        process.reload.call(lambda _: broker.reread_keys())
+        is_ready = False
 
         def turn() -> bool:
-            process.turn(lambda: _summary(router.desk.status()))
+            nonlocal is_ready
+            if broker.works and not is_ready:
+                is_ready = True
+                process.ready()
+            process.turn(lambda: _summary(broker.desk.status()))
             return bool(process.stopping)
 
-        router.run(turn)
+        broker.run(turn)
 
 
 def _summary(status: Status) -> str:

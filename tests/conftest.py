@@ -11,9 +11,11 @@ from typing import Any, TypeVar
 import hypothesis
 import pytest
 
+from common.errors import OperatorError
 from common.keys import KeyHolder
 from common.links import Transport
 from common.messages import Role
+from common.nats.server import find_server
 from common.security import reach
 from common.settings import Settings
 from common.zmq.ports import CHANNELS
@@ -97,3 +99,14 @@ def _is_free(port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+@pytest.fixture(scope="session")
+def nats_server_binary() -> str:
+    """The path of a real nats-server; skips where there is none, except in CI, where that is a failure."""
+    try:
+        return find_server()
+    except OperatorError as error:
+        if os.environ.get("CI"):
+            pytest.fail(str(error))
+        pytest.skip(str(error))

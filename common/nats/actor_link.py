@@ -27,7 +27,7 @@ from common.nats import frames, objects
 from common.nats.connection import Away, Message, NatsConnection, place_of
 from common.nats.control import NatsControl, Said
 from common.nats.group import Group
-from common.nats.names import ACTORS
+from common.nats.names import ACTORS, GAMES
 from common.nats.outbox import Outbox
 from common.nats.pull import Pull
 from common.nats.units_in_hand import Arrival, UnitsInHand
@@ -38,8 +38,6 @@ from common.trouble import is_told
 
 log = logging.getLogger(__name__)
 
-GAMES = "Games"
-"""Header of a unit whose games are in the object store: the object's name."""
 FLUSH_S = 5.0
 """How long what is sent may take to get to the server at the end."""
 UNSAID_MAX = 1000

@@ -98,6 +98,8 @@ class NatsLearnerLink:
     def report(self, report: LearnerReport) -> None:
         """Report progress."""
         self._control.send(report)
+        if self._control.welcome:
+            self._channel.call(self._desk.report, self._session, report.version)
 
     def publish(self, header: WeightsHeader, body: bytes) -> None:
         """Publish weights; later ones take the place of those still waiting."""

@@ -26,6 +26,8 @@ NAMESPACE_RULE = "up to 32 of a-z, 0-9, _ and -, beginning with a letter or a di
 _ROLES = frozenset(role.value for role in Role)
 _UNIT = re.compile(r"0|[1-9][0-9]{0,15}")
 
+GAMES = "Games"
+"""Header of a unit whose games are in the object store: the object's name."""
 ACTORS = "actors"
 """Consumer of the units: all actors share it."""
 COLLECTOR = "collector"
@@ -183,6 +185,13 @@ class Bucket:
     def about(self, name: str) -> str:
         """Subject of what tells about the object `name`."""
         return f"$O.{self.name}.M.{base64.urlsafe_b64encode(name.encode()).decode()}"
+
+    def object_of(self, subject: str) -> str:
+        """Return which object a subject tells about; nothing where it is none's."""
+        try:
+            return base64.urlsafe_b64decode(subject.rpartition(".")[2]).decode()
+        except ValueError:
+            return ""
 
     @property
     def abouts(self) -> str:

@@ -16,6 +16,9 @@ MAX_WAITING = 65536
 MAX_ACK_PENDING = 65536
 """Parts under way to a learner, records to the collectors: the links ask for no more than they have room for."""
 
+DESCRIPTION = "Rookery run "
+"""What stands before the run's id in the description of its streams."""
+
 Config = dict[str, Any]
 
 
@@ -28,6 +31,8 @@ class NatsPlan:
     max_units_ahead: int
     lease_timeout_s: float
     replicas: int = 1
+    run_id: str = ""
+    """Tells what is learned, from what: streams that hold something of another run are not touched."""
     redelivery_s: float = REDELIVERY_S
 
     def streams(self) -> list[Config]:
@@ -69,6 +74,7 @@ class NatsPlan:
 
     def _stream(self, name: str, *subjects: str, **settings: Any) -> Config:
         fixed = {"name": name, "subjects": list(subjects), "storage": "file", "num_replicas": self.replicas}
+        fixed |= {"description": f"{DESCRIPTION}{self.run_id}"}
         return fixed | settings
 
     def _bucket(self, bucket: Bucket) -> Config:

@@ -28,7 +28,7 @@ WINDOW_BYTES = 1024 * 1024
 """Bytes under way at once, by what the latest messages were like: so much must not clog a thin link."""
 FIRST_BATCH = 2
 """Messages of the first request, when nothing is known of their sizes."""
-QUIET_S = 0.2
+QUIET_S = 0.5
 """What was given back comes again sooner than this, where nobody else waits for it."""
 _CONFLICT, _UNAVAILABLE = 409, 503
 

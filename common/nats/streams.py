@@ -6,14 +6,16 @@ Used by the broker, which alone may. What is there already is left as it is, but
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from common.errors import MessageError, OperatorError
+from common.nats import objects
 from common.nats.connection import NOT_FOUND, Away, NatsConnection, NobodyThere, Rejected
 from common.nats.names import NatsNames
-from common.nats.plan import Config, NatsPlan
+from common.nats.plan import DESCRIPTION, Config, NatsPlan
+from common.nats.unit_objects import object_name, unit_of
 from common.words import AgentName, Unit
 
 log = logging.getLogger(__name__)
@@ -26,6 +28,7 @@ API_S = 4.0
 NOBODY_S = 3.0
 """How long nobody at all may take what is asked of JetStream."""
 _UNAVAILABLE = 503
+_OBJECTS = "OBJ_"
 _NO_PEERS = 10005
 """The server's code for "no suitable peers for placement": of a cluster that has just been started, too."""
 _NOT_ENABLED = {10039, 10076}
@@ -41,6 +44,8 @@ class Stock:
     """Of which the server has a part or all."""
     units: frozenset[Unit]
     """Waiting for an actor, or with one."""
+    games: frozenset[Unit]
+    """Units whose games are in the object store."""
 
 
 async def prepare(connection: NatsConnection, plan: NatsPlan, *, timeout_s: float = PREPARE_S) -> None:
@@ -58,19 +63,34 @@ async def prepare(connection: NatsConnection, plan: NatsPlan, *, timeout_s: floa
 
 async def read_stock(connection: NatsConnection, names: NatsNames) -> Stock:
     """Return what lies in the streams; raise Away or Rejected where they can't be read."""
-    batches: set[tuple[AgentName, Unit]] = set()
-    async for subject in subjects_in(connection, names.experience_stream, names.experience):
-        try:
-            batches.add(names.batch_of(subject))
-        except MessageError:
-            log.warning("a foreign message in the experience", extra={"subject": subject})
+    # Units first: one that is gone by then has had its batches in the stream before.
     units: set[Unit] = set()
     async for subject in subjects_in(connection, names.units_stream, names.units):
         try:
             units.add(names.unit_of(subject))
         except MessageError:
             log.warning("a foreign message among the units", extra={"subject": subject})
-    return Stock(frozenset(batches), frozenset(units))
+    batches: set[tuple[AgentName, Unit]] = set()
+    async for subject in subjects_in(connection, names.experience_stream, names.experience):
+        try:
+            batches.add(names.batch_of(subject))
+        except MessageError:
+            log.warning("a foreign message in the experience", extra={"subject": subject})
+    games: set[Unit] = set()
+    async for subject in subjects_in(connection, names.games.stream, names.games.abouts):
+        unit = unit_of(names.games.object_of(subject))
+        if unit is not None:
+            games.add(unit)
+    return Stock(frozenset(batches), frozenset(units), frozenset(games))
+
+
+async def drop_units(connection: NatsConnection, names: NatsNames, units: Iterable[Unit]) -> None:
+    """Take units out of their stream, and their games out of the object store; raises Away and Rejected."""
+    for unit in units:
+        await connection.api(f"STREAM.PURGE.{names.units_stream}", {"filter": names.unit(unit)}, timeout_s=API_S)
+        about = await objects.look(connection, names.games, object_name(unit))
+        if about is not None:
+            await objects.remove(connection, names.games, about)
 
 
 async def subjects_in(connection: NatsConnection, stream: str, pattern: str) -> AsyncIterator[str]:
@@ -116,6 +136,8 @@ async def _make_stream(connection: NatsConnection, config: Config) -> None:
         made = await connection.api(f"STREAM.CREATE.{name}", config, timeout_s=API_S)
         log.info("stream made", extra={"stream": name})
     elif changes := _differences(found["config"], config):
+        if "description" in changes:
+            await _empty(connection, found, config)
         made = await _change(
             connection, f"STREAM.UPDATE.{name}", found["config"] | config, f"stream {name}", changes
         )
@@ -123,6 +145,30 @@ async def _make_stream(connection: NatsConnection, config: Config) -> None:
     else:
         made = found
     _check_replicas(made, config)
+
+
+async def _empty(connection: NatsConnection, found: Mapping[str, Any], config: Config) -> None:
+    """See to it that nothing of another run is taken for this one's; raise OperatorError where that is work."""
+    name, messages = config["name"], int(found.get("state", {}).get("messages", 0))
+    if not str(found["config"].get("description", "")).startswith(DESCRIPTION) or not messages:
+        return
+    if config["retention"] == "workqueue":
+        raise OperatorError(
+            f"stream {name} holds {messages:,} messages of a run of other games or settings: choose another "
+            f"--namespace, or, if that run is over, throw them away: rookery-broker … --discard"
+        )
+    if name.startswith(_OBJECTS):
+        await connection.api(f"STREAM.PURGE.{name}", timeout_s=API_S)
+
+
+async def discard(connection: NatsConnection, plan: NatsPlan) -> None:
+    """Throw away what another run has left in the streams of this one's names, but for the logs."""
+    for config in plan.streams():
+        name = config["name"]
+        found = await _look(connection, f"STREAM.INFO.{name}")
+        if found is not None and config["subjects"] != [plan.names.logs]:
+            await connection.api(f"STREAM.PURGE.{name}", timeout_s=API_S)
+            log.info("stream emptied", extra={"stream": name, "messages": found["state"]["messages"]})
 
 
 async def _make_consumer(connection: NatsConnection, stream: str, config: Config) -> None:

@@ -13,6 +13,9 @@ from common.nats.weights import Told, look, put
 
 log = logging.getLogger(__name__)
 
+CHECK_S = 20.0
+"""Between two looks at whether the weights that were put are still there."""
+
 
 class WeightsDesk:
     """Puts the weights that a learner publishes, one set at a time, the latest.
@@ -29,6 +32,8 @@ class WeightsDesk:
         """Of what was accepted last."""
         self._put: Told | None = None
         """What was put last."""
+        self._reported = -1
+        """Version that the learner has last said to be at."""
         self._woken, self._idle = asyncio.Event(), asyncio.Event()
         self._idle.set()
         self.dropped = 0
@@ -40,6 +45,13 @@ class WeightsDesk:
         self._last, self._waiting = header, (header, body)
         self._idle.clear()
         self._woken.set()
+
+    def report(self, session: str, version: int) -> None:
+        """Note which version the learner is at: one that it stays at, and has not published, is asked for."""
+        stays, self._reported = version == self._reported, version
+        last = self._last
+        if stays and (last is None or last.session != session or last.version < version):
+            self._missed()
 
     def forget(self) -> None:
         """Take whatever is published next: what was put is not there any more."""
@@ -56,7 +68,11 @@ class WeightsDesk:
             if self._waiting is None:
                 self._idle.set()
                 self._woken.clear()
-                await self._woken.wait()
+                try:
+                    async with asyncio.timeout(CHECK_S):
+                        await self._woken.wait()
+                except TimeoutError:
+                    await self._check(connection)
                 continue
             header, body = waiting = self._waiting
             try:
@@ -75,7 +91,7 @@ class WeightsDesk:
                 self._waiting = None
 
     async def _check(self, connection: NatsConnection) -> None:
-        """Ask for the weights again where a server has lost what it had stored."""
+        """Ask for the weights again where they are not there any more: lost by a server, or overwritten."""
         if self._put is None or self._waiting is not None:
             return
         try:

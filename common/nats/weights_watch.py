@@ -34,6 +34,8 @@ class _Agent:
     """To be got."""
     held: Told | None = None
     """The last that was got."""
+    refused: Told | None = None
+    """The last that was got and is not what it says."""
     doubted: int = 0
     """Place of what a look found that lies before what is held: on a replica that lags, or in a store made anew."""
 
@@ -82,7 +84,9 @@ class WeightsWatch:
             self._want(self._agents[told.agent], told)
 
     def _want(self, agent: _Agent, told: Told) -> None:
-        """Have a set got, unless it is at hand, or older than what is wanted or held."""
+        """Have a set got, unless it is at hand, older than what is wanted or held, or known to be none."""
+        if told == agent.refused:
+            return
         for other in (agent.held, agent.wanted):
             if other is not None and told.session == other.session and told.version <= other.version:
                 return
@@ -138,7 +142,8 @@ class WeightsWatch:
                 self._looks_again.set()
             except MessageError as error:
                 self._drop(error)
-                agent.held = told  # so that it is not tried again
+                agent.refused = told
+                self._looks_again.set()  # meanwhile others may have been passed over for it
             except Away:
                 if connection.lost:
                     raise

@@ -11,16 +11,22 @@ from common.keys import KeyHolder
 from common.links import OperatorLink
 from common.messages import Role
 from common.session import new_session
+from tests.links.nats_site import NatsSite
 from tests.links.peers import AGENTS, Actor, Collector, Learner
 from tests.links.site import OPERATOR, Site, Stranger
 from tests.links.zmq_site import ZmqSite
 
-SITES: dict[str, Callable[[Path], AbstractContextManager[Site]]] = {"zeromq": lambda folder: ZmqSite()}
+SITES: dict[str, Callable[[Path], AbstractContextManager[Site]]] = {
+    "zeromq": lambda folder: ZmqSite(),
+    "nats": NatsSite,
+}
 """Every transport, each with what makes its site; it may write to the folder."""
 
 
 @pytest.fixture(params=SITES)
 def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
+    if request.param == "nats":
+        request.getfixturevalue("nats_server_binary")
     with SITES[request.param](tmp_path / "site") as site:
         yield site
 

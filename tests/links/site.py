@@ -25,6 +25,9 @@ class Site(Protocol):
     silence_s: float
     """After this long a process that has said nothing counts as away."""
 
+    weights_pass_the_broker: bool
+    """Whether it keeps out those of a learner that was replaced; else the agent's key decides who publishes."""
+
     def broker(self, *, units: int = 8, ahead: int = 64) -> AbstractContextManager[None]:
         """Run a broker of tests.links.games.FewGames, for the agents and with the settings of tests.links.peers.
 

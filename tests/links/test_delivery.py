@@ -147,7 +147,7 @@ def test_a_batch_that_the_learner_declines_is_leased_again_for_its_agent_alone(b
     first.link.capacity(0)
     white.link.decline(0, "the batch is for black" + "!" * 5000)
     until(lambda: operator.status(5.0).dropped.get("batch declined"), white.poll)
-    first.link.capacity(2)
+    first.link.capacity(9)
     again = until(lambda: [event for event in first.of(LeasedUnit) if event.lease.agents == ["white"]], first.poll)
     assert again[0].lease.unit == 0
     assert agents(operator)["white"].closed
@@ -171,7 +171,9 @@ def test_a_learner_hears_how_many_units_there_are_until_it_has_finished(broker, 
 
 def test_the_status_closes_and_knows_the_whole(broker, actor, learners, operator):
     learners(units=3)
-    actor().wait(LeasedUnit)
+    first = actor()
+    first.wait(LeasedUnit)
+    until(lambda: all(agent.leased == 1 for agent in operator.status(5.0).agents), first.poll)
     status = until(lambda: found if (found := operator.status(5.0)).units_total is not None else None)
     assert (status.units_total, status.games_total, status.games_cut, status.fraction_read) == (8, 16, 16, 1.0)
     assert status.broker

@@ -38,7 +38,9 @@ def test_a_unit_leased_a_moment_before_the_broker_died_is_told_as_in_hand(site, 
         both = learners()
         first = actor(capacity=2, works=False)
         first.wait(LeasedUnit, 2)  # no report in between
+        first.link.capacity(0)
         first.release([1])
+    first.works = True
     with site.broker():
 
         def everybody_goes_on() -> None:

@@ -23,6 +23,7 @@ class ZmqSite:
     lease_timeout_s = 60.0
     redelivery_s = 30.0
     silence_s = AWAY_AFTER_S
+    weights_pass_the_broker = True
 
     def __init__(self) -> None:
         self._base_port = free_base_port()

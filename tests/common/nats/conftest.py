@@ -1,33 +1,20 @@
 """What the tests on NATS share: a real server with JetStream on a free port, stopped for sure."""
 
 import itertools
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from common.errors import OperatorError
 from common.nats.address import NatsAddress
 from common.nats.names import NatsNames
-from common.nats.server import NatsServer, find_server
+from common.nats.server import NatsServer
 from common.nats.server_config import NatsServerSettings
 from tests.conftest import free_base_port
 
 
-@pytest.fixture(scope="session")
-def binary() -> str:
-    """The path of a real nats-server; skips where there is none, except in CI, where that is a failure."""
-    try:
-        return find_server()
-    except OperatorError as error:
-        if os.environ.get("CI"):
-            pytest.fail(str(error))
-        pytest.skip(str(error))
-
-
 @pytest.fixture
-def server(binary: str, tmp_path: Path) -> Iterator[NatsServer]:
+def server(nats_server_binary: str, tmp_path: Path) -> Iterator[NatsServer]:
     """A server of the test's own, running; it may be killed and started again."""
     made = NatsServer(NatsServerSettings(directory=tmp_path / "nats", port=free_base_port()))
     with made:
@@ -35,7 +22,7 @@ def server(binary: str, tmp_path: Path) -> Iterator[NatsServer]:
 
 
 @pytest.fixture(scope="module")
-def shared(binary: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
+def shared(nats_server_binary: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
     """One server for all tests of a module, which take a namespace each."""
     made = NatsServer(NatsServerSettings(directory=tmp_path_factory.mktemp("nats"), port=free_base_port()))
     with made:

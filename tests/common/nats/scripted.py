@@ -27,12 +27,11 @@ from common.messages import (
 from common.nats import answers as nats_answers
 from common.nats import frames as nats_frames
 from common.nats import objects as nats_objects
-from common.nats.actor_link import GAMES
 from common.nats.address import NatsAddress
 from common.nats.channel import NatsChannel
 from common.nats.connection import Message as Came
 from common.nats.connection import NatsConnection
-from common.nats.names import NatsNames
+from common.nats.names import GAMES, NatsNames
 from common.nats.plan import NatsPlan
 from common.nats.streams import Stock, prepare, read_stock
 from common.nats.transport import NatsTransport

@@ -147,7 +147,7 @@ def test_a_server_that_hangs_is_given_up_also_with_much_under_way_to_it(server, 
     connected(made)
 
 
-def test_who_is_not_let_in_is_told_why_and_comes_again(binary, tmp_path, channel):
+def test_who_is_not_let_in_is_told_why_and_comes_again(nats_server_binary, tmp_path, channel):
     closed = NatsServerSettings(
         directory=tmp_path, port=free_base_port(), more='authorization { user: "a", password: "b" }'
     )
@@ -161,7 +161,7 @@ def test_who_is_not_let_in_is_told_why_and_comes_again(binary, tmp_path, channel
             connected(made)
 
 
-def test_an_nkey_lets_in_whom_the_server_lists_and_nobody_else(binary, tmp_path, channel):
+def test_an_nkey_lets_in_whom_the_server_lists_and_nobody_else(nats_server_binary, tmp_path, channel):
     listed, unlisted = make_nkey(tmp_path / "listed"), make_nkey(tmp_path / "unlisted")
     settings = NatsServerSettings(
         directory=tmp_path / "nats",

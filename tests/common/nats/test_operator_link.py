@@ -110,7 +110,7 @@ def test_where_no_server_is_it_is_said_so_after_the_time(names, closing):
         operator.status(0.0)
 
 
-def test_who_is_not_let_in_is_told_so(binary, tmp_path, closing):
+def test_who_is_not_let_in_is_told_so(nats_server_binary, tmp_path, closing):
     settings = NatsServerSettings(directory=tmp_path, port=free_base_port(), more="authorization { token: secret }")
     with NatsServer(settings) as server:
         operator = closing(transport_to(server.address, NatsNames(), "operator", "operator").operator())

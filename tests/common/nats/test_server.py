@@ -17,7 +17,7 @@ from tests.until import until
 
 
 @pytest.fixture
-def settings(binary, tmp_path) -> NatsServerSettings:
+def settings(nats_server_binary, tmp_path) -> NatsServerSettings:
     return NatsServerSettings(directory=tmp_path / "with a space", port=free_base_port())
 
 
@@ -46,9 +46,9 @@ def test_it_is_in_a_group_of_its_own_so_that_a_ctrl_c_misses_it(settings):
         assert os.getpgid(server.pid) == server.pid
 
 
-def test_whether_it_syncs_is_known_and_true_from_2_10_on(settings, binary):
+def test_whether_it_syncs_is_known_and_true_from_2_10_on(settings, nats_server_binary):
     with NatsServer(settings) as server:
-        major, minor = (int(number) for number in server_version(binary).split(".")[:2])
+        major, minor = (int(number) for number in server_version(nats_server_binary).split(".")[:2])
         assert server.syncs_always == ((major, minor) >= (2, 10))
 
 
@@ -126,7 +126,7 @@ def test_a_program_that_is_no_nats_server_is_told():
         server_version("/no/such/program")
 
 
-def test_the_version_is_three_numbers(binary):
+def test_the_version_is_three_numbers(nats_server_binary):
     assert len(server_version(find_server()).split(".")) == 3
 
 

@@ -63,11 +63,11 @@ def test_preparing_again_changes_nothing_and_loses_nothing(driven):
 
 def test_settings_that_differ_are_changed_and_those_of_others_left(driven):
     driven.do(prepare(driven.connection, PLAN))
-    config = streams(driven)["ROOKERY-logs"]["config"] | {"max_bytes": 1024, "description": "ours"}
+    config = streams(driven)["ROOKERY-logs"]["config"] | {"max_bytes": 1024, "max_msg_size": 2**20}
     driven.do(driven.connection.api("STREAM.UPDATE.ROOKERY-logs", config))
     driven.do(prepare(driven.connection, dataclasses.replace(PLAN, max_units_ahead=7, lease_timeout_s=5.0)))
     logs = streams(driven)["ROOKERY-logs"]["config"]
-    assert (logs["max_bytes"], logs["description"]) == (256 * 1024 * 1024, "ours")
+    assert (logs["max_bytes"], logs["max_msg_size"]) == (256 * 1024 * 1024, 2**20)
     actors = consumer(driven, "ROOKERY-units", "actors")["config"]
     assert (actors["ack_wait"], actors["max_ack_pending"]) == (5 * 10**9, 7)
 
@@ -116,7 +116,7 @@ def test_more_replicas_than_there_are_servers_are_told(driven):
         driven.do(prepare(driven.connection, dataclasses.replace(PLAN, replicas=3)))
 
 
-def test_a_server_without_jetstream_is_told(binary, tmp_path, monkeypatch):
+def test_a_server_without_jetstream_is_told(nats_server_binary, tmp_path, monkeypatch):
     from common.nats import server as nats_server
 
     monkeypatch.setattr(nats_server, "_ask", lambda host, port: {"server_name": "rookery", "jetstream": True})
@@ -128,7 +128,7 @@ def test_a_server_without_jetstream_is_told(binary, tmp_path, monkeypatch):
 
 def test_what_lies_in_the_streams_is_read(driven):
     driven.do(prepare(driven.connection, PLAN))
-    assert driven.do(read_stock(driven.connection, NAMES)) == Stock(frozenset(), frozenset())
+    assert driven.do(read_stock(driven.connection, NAMES)) == Stock(frozenset(), frozenset(), frozenset())
     for subject in (
         NAMES.unit(0),
         NAMES.unit(7),
@@ -183,7 +183,7 @@ def test_subjects_are_read_page_by_page(driven, count):
 
 
 @pytest.fixture(scope="module")
-def cluster(binary, tmp_path_factory):
+def cluster(nats_server_binary, tmp_path_factory):
     """Three servers."""
     directory, port = tmp_path_factory.mktemp("cluster"), free_base_port()
     routes = tuple(f"127.0.0.1:{port + 3 + number}" for number in range(3))
