@@ -27,7 +27,7 @@ from common.nats import answers, frames
 from common.nats.connection import Away, Message, NatsConnection, Rejected
 from common.nats.group import Group
 from common.nats.plan import NatsPlan
-from common.nats.streams import Stock, discard, drop_units, prepare, read_stock
+from common.nats.streams import Stock, discard, drop_all_units, drop_units, prepare, read_stock
 from common.nats.unit_desk import UnitDesk
 from common.nats.way import NatsWay
 from common.trouble import is_told
@@ -75,14 +75,16 @@ class NatsBroker:
         software: str,
         secure: bool = False,
         discard: bool = False,
+        leases_over: bool = False,
         audit_s: float = AUDIT_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`secure` says that the servers let nobody publish on another's subjects; `discard`, that what another run
-        has left in the streams is thrown away first.
+        has left in the streams is thrown away first; `leases_over`, that no actor of before can be there any more.
         """
         self._names, self._plan, self._dispatcher = way.names, plan, dispatcher
-        self._secure, self._discard, self._audit_s, self._clock = secure, discard, audit_s, clock
+        self._secure, self._audit_s, self._clock = secure, audit_s, clock
+        self._discard, self._leases_over = discard, leases_over
         self._channel = way.channel(self._serve, "cuts", events_max=SAID_MAX)
         self._units = UnitDesk(way.names, session)
         self._peers: OrderedDict[bytes, KeyHolder] = OrderedDict()
@@ -162,7 +164,7 @@ class NatsBroker:
             self._asking = ""
 
     def _audit(self, stock: Stock) -> None:
-        lost = self._dispatcher.seen(stock.batches, stock.units, self._units.units)
+        lost = self._dispatcher.seen(stock.batches, stock.units, stock.leased, self._units.units)
         if lost:
             log.warning("units lost on the way", extra={"units": lost[:20], "count": len(lost)})
         self._has_looked = True
@@ -175,8 +177,9 @@ class NatsBroker:
             games = self.desk.games_of(unit)
             if games is None:
                 return
-            grant = self._dispatcher.cut(unit)
-            self._units.put(unit, wire.encode(Lease(unit=unit, agents=list(grant.agents))), games)
+            cut = self._dispatcher.cut(unit)
+            lease = wire.encode(Lease(unit=unit, agents=list(cut.agents)))
+            self._units.put(unit, lease, games, replaces=cut.replaces)
             self._channel.call(self._units.wake)
 
     def _reply(self, peer: bytes, *frames_: bytes) -> bool:
@@ -200,6 +203,9 @@ class NatsBroker:
             await discard(connection, self._plan)
             self._discard = False
         await prepare(connection, self._plan)
+        if self._leases_over:
+            await drop_all_units(connection, self._names)
+            self._leases_over = False
         for subject, take in ((self._names.controls, self._on_said), (self._names.asks, self._on_asked)):
             await connection.subscribe(subject, take, max_messages=SAID_MAX, max_bytes=SAID_BYTES_MAX)
         log.info("at work", extra={"server": connection.about, "namespace": self._names.namespace})

@@ -6,15 +6,29 @@ for which agents, and finds what was lost on the way. Pure, as the dispatcher is
 
 import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
 
 from broker.announced_ledger import AnnouncedLedger
-from broker.dispatcher import Dispatcher, Grant
+from broker.dispatcher import ActorState, Dispatcher
 from common.errors import MessageError
 from common.messages import BatchHeader
 from common.words import AgentName, Unit
 
 STREAM = "the stream"
 """In the place of an actor: it takes any number of units, and has them until their batches are known."""
+NOBODYS_S = 10.0
+"""After this long a lease that no actor knows of is taken back: actors say every second what they have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A unit to be put into the stream."""
+
+    unit: Unit
+    agents: Sequence[AgentName]
+    """Those that miss it."""
+    replaces: bool
+    """Whether it takes the place of the message of it that is there."""
 
 
 class StreamDispatcher(Dispatcher):
@@ -38,8 +52,12 @@ class StreamDispatcher(Dispatcher):
         )  # fmt: skip
         self._in_hand: dict[str, set[Unit]] = {}
         """Units that actors have, as they say."""
-        super().actor_joined(STREAM, "")
-        super().capacity(STREAM, sys.maxsize)
+        self._stuck: set[Unit] = set()
+        """Units whose message in the stream, if there is one yet, is no use: leased to an actor that has gone, or
+        about to be acknowledged."""
+        self.actors[STREAM] = ActorState(session="", capacity=sys.maxsize)
+        self._nobodys_s: dict[Unit, float] = {}
+        """Units that seem to be leased to nobody that is there: since when."""
         self._unseen_s: dict[tuple[AgentName, Unit], float] = {}
         """Batches that were announced and are neither in the stream nor stored: since when."""
 
@@ -51,8 +69,10 @@ class StreamDispatcher(Dispatcher):
         self._in_hand[name] = {*units}
 
     def actor_left(self, name: str) -> None:
-        """Forget an actor: it gives back by itself, or its leases run out."""
-        self._in_hand.pop(name, None)
+        """Have what an actor had in hand put into the stream anew: there it is leased to one who is gone."""
+        left = self._in_hand.pop(name, set())
+        for unit in left.difference(*self._in_hand.values()) & self.actors[STREAM].leases.keys():
+            self._put_anew(unit)
 
     def capacity(self, name: str, units: int) -> None:
         """Do nothing: it asks the server for as many."""
@@ -86,9 +106,11 @@ class StreamDispatcher(Dispatcher):
         """Return the unit that is to be put into the stream next; None while there is none."""
         return self.next_unit()
 
-    def cut(self, unit: Unit) -> Grant:
+    def cut(self, unit: Unit) -> Cut:
         """Lease the unit that `next_cut` has given to the stream."""
-        return self.grant(STREAM, unit)
+        replaces = unit in self._stuck
+        self._stuck.discard(unit)
+        return Cut(unit=unit, agents=self.grant(STREAM, unit).agents, replaces=replaces)
 
     def announced(self, header: BatchHeader) -> bool:
         """Take an actor's word that the stream has a batch; False for one that was there already.
@@ -102,18 +124,32 @@ class StreamDispatcher(Dispatcher):
         return self.received(header, ())
 
     def seen(
-        self, batches: Iterable[tuple[AgentName, Unit]], units: Iterable[Unit], on_their_way: Collection[Unit]
+        self,
+        batches: Iterable[tuple[AgentName, Unit]],
+        units: Iterable[Unit],
+        leased: int,
+        on_their_way: Collection[Unit],
     ) -> list[Unit]:
         """Take in what lies in the streams now, and what is still being put there; return the units that were lost.
 
-        Those are put there again, for the agents that miss them.
+        Those are put there again, for the agents that miss them. `leased` is how many of the units the server has
+        delivered to somebody: lost are, too, those that nobody has.
         """
         lying = set(batches)
         for agent, unit in lying:
             ledger = self.ledgers.get(agent)
             if isinstance(ledger, AnnouncedLedger) and ledger.found(unit):
                 self._settle(unit, agent)
-        return sorted({*self._lost_batches(lying), *self._lost_units({*units, *on_their_way})})
+        there = {*units}
+        lost = {*self._lost_batches(lying), *self._lost_units(there.union(on_their_way))}
+        return sorted(lost.union(self._lost_leases(there.difference(on_their_way), leased)))
+
+    def declined(self, agent: AgentName, session: str, unit: Unit) -> bool:
+        """Forget a batch that a learner can't use, and have its unit done again; False if there is none."""
+        known = super().declined(agent, session, unit)
+        if known:
+            self._stuck.add(unit)
+        return known
 
     def not_needed(self, units: Iterable[Unit]) -> list[Unit]:
         """Return those of the units that every agent has on disk."""
@@ -135,6 +171,26 @@ class StreamDispatcher(Dispatcher):
                 lost.append(unit)
         return lost
 
+    def _lost_leases(self, there: set[Unit], leased: int) -> list[Unit]:
+        """Find leases that no actor knows of: of one that died before it said so, or that a server remembers.
+
+        A server does not say which units they are: they are the ones that lie there for longest.
+        """
+        now_s, leases = self._clock(), self.actors[STREAM].leases
+        in_hand = there.intersection(set().union(*self._in_hand.values()))
+        others = sorted(there & leases.keys() - in_hand, key=lambda unit: (leases[unit].begun_s, unit))
+        nobodys = others[: max(0, leased - len(in_hand))]
+        self._nobodys_s = {unit: self._nobodys_s.get(unit, now_s) for unit in nobodys}
+        lost = [unit for unit, since_s in self._nobodys_s.items() if since_s <= now_s - NOBODYS_S]
+        for unit in lost:
+            self._put_anew(unit)
+        return lost
+
+    def _put_anew(self, unit: Unit) -> None:
+        self._end(STREAM, unit)
+        self._give_back(unit)
+        self._stuck.add(unit)
+
     def _lost_batches(self, lying: set[tuple[AgentName, Unit]]) -> list[Unit]:
         now_s = self._clock()
         unseen = {(agent, unit) for agent, ledger in self.ledgers.items() for unit in ledger.held} - lying
@@ -144,5 +200,6 @@ class StreamDispatcher(Dispatcher):
             if since_s <= now_s - self._lease_timeout_s:
                 self.ledgers[agent].decline(unit)
                 self._give_back(unit)
+                self._stuck.add(unit)
                 lost.append(unit)
         return lost

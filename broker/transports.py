@@ -15,7 +15,7 @@ from broker.router import Router
 from broker.sources import fingerprint
 from broker.stream_dispatcher import StreamDispatcher
 from common.keys import BROKER
-from common.security import ZMQ, listen, nats_way
+from common.security import OWN_SERVER, ZMQ, listen, nats_way
 from common.settings import Settings, identity
 from common.words import AgentName
 
@@ -103,6 +103,7 @@ def _on_nats(settings: Settings, session: str, feed: UnitFeed, *, discard: bool)
         software=version("rookery"),
         secure=settings.keys is not None,
         discard=discard,
+        leases_over=settings.transport == OWN_SERVER,
     )
 
 

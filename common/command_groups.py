@@ -78,6 +78,7 @@ GROUPS = (
             "config": "show, check or write the settings",
             "keys": "the keys with which services on several hosts meet",
             "systemd": "a service's systemd unit, filled in for this host",
+            "nats-cluster": "three NATS servers on this machine, to try a cluster",
             "completion": "completion by the TAB key for bash, zsh and fish",
         },
     ),

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 ZMQ = "zmq"
 """Value of the setting `transport`: the embedded one. Any other is the address of a NATS cluster."""
+OWN_SERVER = "nats"
+"""The same: a NATS server at the broker's host and base port, which `rookery up` starts for its run."""
 
 
 def reach(settings: Settings, holder: KeyHolder) -> Transport:
@@ -55,7 +57,8 @@ def nats_way(settings: Settings, holder: KeyHolder) -> "NatsWay":
         raise OperatorError(
             f"--transport {settings.transport}: {error.name} is not installed; pip install 'rookery[nats]'"
         ) from error
-    address = NatsAddress.parse(settings.transport)
+    own = settings.transport == OWN_SERVER
+    address = NatsAddress.parse(f"nats://{settings.broker}:{settings.base_port}" if own else settings.transport)
     login = NOBODY
     if settings.keys is not None:
         login = NatsLogin.of(Path(settings.keys), holder)

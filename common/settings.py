@@ -167,7 +167,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         float, Meta(gt=0.0, description="seconds without progress after which a lease runs out")
     ] = 60.0
     transport: Annotated[
-        str, Meta(description="zmq, or a NATS cluster: nats://HOST:PORT[,HOST:PORT…], tls://… the same")
+        str, Meta(description="zmq; nats: on a server that `up` starts; nats://HOST:PORT[,…], tls://…: a cluster")
     ] = "zmq"
     namespace: Annotated[str, Meta(description="the run's name on a NATS cluster, which can serve several")] = (
         "rookery"

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from actor.engine import Engine
 from common.errors import OperatorError
-from common.keys import KeyHolder
+from common.keys import BROKER, KeyHolder
 from common.messages import Role
-from common.security import listen, operator_of
+from common.security import ZMQ, listen, nats_way, operator_of
 from common.settings import EvaluationSource, Settings
 from common.zmq.keys import KeyDirectory
 from common.zmq.ports import CHANNELS
@@ -25,7 +25,9 @@ def check_engine(settings: Settings) -> None:
 
 
 def check_ports(settings: Settings) -> None:
-    """Raise OperatorError when one of the broker's ports is taken."""
+    """Raise OperatorError when one of the broker's ports is taken; on NATS it has none."""
+    if settings.transport != ZMQ:
+        return
     taken = [port for port in ports(settings) if not port_is_free(settings.bind, port)]
     if taken:
         raise OperatorError(
@@ -34,18 +36,32 @@ def check_ports(settings: Settings) -> None:
         )
 
 
+def check_transport(settings: Settings) -> None:
+    """Raise OperatorError where the transport can't be had: for want of its extra, or of a server to start."""
+    if settings.transport != ZMQ:
+        nats_way(settings, BROKER)
+        from deploy.own_server import check_server  # with the extra `nats`
+
+        check_server(settings)
+
+
 def check_keys(settings: Settings) -> list[str]:
     """Make the keys of this run's own processes that are missing, and return whose those are.
 
-    Raises SettingsError for a directory of keys that can't be used, and off loopback for none at all.
+    On NATS they are all to be there already: the servers must know them. Raises SettingsError for a directory of
+    keys that can't be used, and off loopback for none at all.
     """
+    holders = [operator_of(settings), KeyHolder(Role.COLLECTOR, "logs")]
+    holders += [KeyHolder(Role.LEARNER, agent.name) for agent in settings.agents]
+    holders += [KeyHolder(Role.ACTOR, f"actor-{number}") for number in range(settings.actors)]
+    if settings.transport != ZMQ:
+        for holder in (BROKER, *holders):
+            nats_way(settings, holder)
+        return []
     listen(settings)
     if settings.keys is None:
         return []
     directory = KeyDirectory(Path(settings.keys))
-    holders = [operator_of(settings), KeyHolder(Role.COLLECTOR, "logs")]
-    holders += [KeyHolder(Role.LEARNER, agent.name) for agent in settings.agents]
-    holders += [KeyHolder(Role.ACTOR, f"actor-{number}") for number in range(settings.actors)]
     made = [holder for holder in holders if not directory.has_secret(holder)]
     for holder in made:
         directory.add(holder)

@@ -33,7 +33,7 @@ _NAME_WIDTH = 14
 @settings_options
 @click.option("--json", "as_json", is_flag=True, help="Print the findings, with what was measured, as JSON.")
 def doctor(as_json: bool, **flags: Any) -> None:
-    """Check this host for these settings: packages, engine, CPUs, memory, disk, keys, ports or broker, GPUs.
+    """Check this host for these settings: packages, engine, CPUs, memory, disk, keys, ports or NATS, broker, GPUs.
 
     Takes a few seconds. Exits 0 if nothing failed (warnings aside), else 1.
 

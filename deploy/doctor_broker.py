@@ -15,7 +15,7 @@ import psutil
 
 from common.errors import BrokerUnreachable, KeptOut, MessageError, Refused, SettingsError
 from common.messages import Status
-from common.security import reach_as_operator
+from common.security import ZMQ, reach_as_operator
 from common.settings import Settings
 from common.zmq.ports import CHANNELS
 from deploy.finding import Facts, Finding, fail, ok, warn
@@ -25,15 +25,33 @@ ANSWER_S = 2.0
 
 
 def check_broker(settings: Settings) -> Iterator[Finding]:
-    """Look at the ports of the broker that the settings name."""
+    """Look at the ports of the broker that the settings name, or at the NATS servers."""
+    if settings.transport != ZMQ:
+        try:
+            from deploy.doctor_nats import check_nats
+        except ModuleNotFoundError as error:
+            advice = "pip install 'rookery[nats]'"
+            yield fail("nats", f"--transport {settings.transport}: {error.name} is not installed", advice, {})
+            return
+        yield from check_nats(settings)
+        return
     ports = range(settings.base_port, settings.base_port + len(CHANNELS))
     try:
-        addresses = {str(info[4][0]) for info in socket.getaddrinfo(settings.broker, None)}
+        addresses = _addresses(settings.broker)
     except (OSError, UnicodeError) as error:
         advice = "check --broker, and that this host can resolve the name"
         yield fail("broker", f"no host {settings.broker!r}: {error}", advice, _facts(settings))
         return
     yield _local(settings, ports) if _are_ours(addresses) else _remote(settings, ports)
+
+
+def is_here(host: str) -> bool:
+    """Whether a host is this one; raises OSError or UnicodeError for a name that none has."""
+    return _are_ours(_addresses(host))
+
+
+def _addresses(host: str) -> set[str]:
+    return {str(info[4][0]) for info in socket.getaddrinfo(host, None)}
 
 
 def _are_ours(addresses: Iterable[str]) -> bool:
@@ -54,9 +72,9 @@ def _local(settings: Settings, ports: range) -> Finding:
     if not taken:
         return ok("ports", f"{span} on {settings.bind} are free for a broker", facts)
     try:
-        return _of_version(_ask(settings), f"{settings.broker}:{settings.base_port}", facts)
+        return of_version(ask(settings), f"{settings.broker}:{settings.base_port}", facts)
     except Refused as error:
-        return fail("broker", str(error), _SAME_RELEASE, facts)
+        return fail("broker", str(error), SAME_RELEASE, facts)
     except KeptOut as error:
         return fail("broker", str(error), _KEYS, facts)
     except SettingsError as error:
@@ -82,9 +100,9 @@ def _remote(settings: Settings, ports: range) -> Finding:
             facts,
         )
     try:
-        found = _of_version(_ask(settings), where, facts)
+        found = of_version(ask(settings), where, facts)
     except Refused as error:
-        return fail("broker", str(error), _SAME_RELEASE, facts)
+        return fail("broker", str(error), SAME_RELEASE, facts)
     except KeptOut as error:
         return fail("broker", str(error), _KEYS, facts)
     except SettingsError as error:
@@ -101,7 +119,7 @@ def _remote(settings: Settings, ports: range) -> Finding:
     return found
 
 
-_SAME_RELEASE = "install the same release of Rookery on all hosts"
+SAME_RELEASE = "install the same release of Rookery on all hosts"
 _NO_ORDERS = "nothing to do, unless this host is to give orders"
 _KEYS = "give --keys with the keys that this host was enrolled with (docs/operations.md, Keys)"
 
@@ -110,7 +128,8 @@ def _facts(settings: Settings) -> Facts:
     return {"broker": settings.broker, "base_port": settings.base_port}
 
 
-def _ask(settings: Settings) -> Status:
+def ask(settings: Settings) -> Status:
+    """Ask the broker how things stand; raises as links do."""
     link = reach_as_operator(settings).operator()
     try:
         return link.status(ANSWER_S)
@@ -118,12 +137,13 @@ def _ask(settings: Settings) -> Status:
         link.close()
 
 
-def _of_version(status: Status, where: str, facts: Facts) -> Finding:
+def of_version(status: Status, where: str, facts: Facts) -> Finding:
+    """Return what a broker that answers comes to: of our release or another."""
     ours = version("rookery")
     summary = f"a broker answers at {where}: release {status.software}, {len(status.services)} services connected"
     facts = {**facts, "software": status.software, "services": len(status.services)}
     if status.software != ours:
-        return warn("broker", f"{summary}; this host has {ours}, of the same protocol", _SAME_RELEASE, facts)
+        return warn("broker", f"{summary}; this host has {ours}, of the same protocol", SAME_RELEASE, facts)
     return ok("broker", summary, facts)
 
 

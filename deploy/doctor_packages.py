@@ -9,6 +9,7 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, requires, version
 
 from common.messages import PROTOCOL_VERSION
+from common.security import ZMQ
 from common.settings import Settings
 from deploy.finding import Facts, Finding, fail, ok, warn
 
@@ -22,7 +23,8 @@ _EXTRAS = {
     "learner": "learners, `rookery up` and `rookery export`",
     "arena": "`rookery evaluate`, `match`, `uci` and `play`",
 }
-_MODULES = {"pyzmq": "zmq"}
+_EXTRAS_ON_NATS = {"nats": "everything on NATS"}
+_MODULES = {"nats-py": "nats", "pyzmq": "zmq"}
 """Where a package's module is called otherwise."""
 
 
@@ -45,11 +47,11 @@ def requirements(lines: list[str]) -> list[Requirement]:
 
 def check_packages(settings: Settings) -> Iterator[Finding]:
     """Look at Python, at Rookery and at the packages of each extra, by loading them."""
-    del settings
     yield _python()
     needed = requirements(requires("rookery") or [])
     yield _core([requirement for requirement in needed if requirement.extra is None])
-    for extra, purpose in _EXTRAS.items():
+    extras = _EXTRAS if settings.transport == ZMQ else _EXTRAS | _EXTRAS_ON_NATS
+    for extra, purpose in extras.items():
         yield _extra(extra, purpose, [requirement for requirement in needed if requirement.extra == extra])
     yield _zeromq()
 

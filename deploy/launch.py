@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from common.errors import BrokerUnreachable
 from common.links import OperatorLink
 from common.messages import Status
-from common.security import reach_as_operator
+from common.security import OWN_SERVER, reach_as_operator
 from common.settings import Settings
 from deploy import dashboard
 from deploy.progress import Progress
@@ -30,7 +30,8 @@ class LocalFleet:
     """Broker, collector, one learner per agent and N actors as processes of their own.
 
     Shutdown order: actors, so that nothing new is made; learners, which save; the collector, which takes the
-    last records; the dashboard, where there is one; the broker, which carried them.
+    last records; the dashboard, where there is one; the broker, and the NATS server of a run on one, which
+    carried them.
     """
 
     def __init__(
@@ -82,6 +83,10 @@ class LocalFleet:
         return took
 
     def _start(self) -> None:
+        if self._settings.transport == OWN_SERVER:
+            from deploy import own_server  # with the extra `nats`
+
+            self.supervisor.add(own_server.supervised(self._settings, self._directory))
         self._add("broker", "broker")
         self._add("logs", "broker.logs")
         for agent in self._settings.agents:
@@ -177,3 +182,4 @@ class LocalFleet:
         stop(lambda name: name == "logs", DRAIN_S, aborting)
         stop(lambda name: name == dashboard.NAME, DRAIN_S, aborting)
         stop(lambda name: name == "broker", DRAIN_S, aborting)
+        stop(lambda name: name == "nats", DRAIN_S, aborting)

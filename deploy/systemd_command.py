@@ -1,6 +1,7 @@
 """`rookery systemd SERVICE`: prints a service's systemd unit, filled in for this host."""
 
 import pwd
+import re
 import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,9 +9,10 @@ from pathlib import Path
 import click
 
 from common.errors import OperatorError, SettingsError
+from common.nats.server import find_server
 from common.settings import Settings, read_file
 from common.whole_file import explained, whole_file
-from deploy.systemd_unit import STANDARD, STATE_ROOT, Places, ServiceKind, fill_in
+from deploy.systemd_unit import NATS, STANDARD, STATE_ROOT, Places, ServiceKind, fill_in
 from watch.dashboard_command import check_installed
 
 UNITS = Path("/etc/systemd/system")
@@ -20,15 +22,15 @@ UNITS = Path("/etc/systemd/system")
 @click.argument("service", type=click.Choice([kind.value for kind in ServiceKind]))
 @click.option(
     "--settings", "settings_file", type=click.Path(path_type=Path),
-    help=f"The settings file. [default: {STANDARD.settings}]",
+    help=f"The settings file; nats: the server's configuration. [default: {STANDARD.settings}, {NATS.settings}]",
 )  # fmt: skip
 @click.option("--user", metavar="NAME", help=f"Whom the service runs as. [default: {STANDARD.user}]")
 @click.option(
-    "--directory", type=click.Path(path_type=Path), default=STANDARD.directory,
-    help=f"The run directory. [default: {STANDARD.directory}]",
+    "--directory", type=click.Path(path_type=Path),
+    help=f"The run directory; nats: its store. [default: {STANDARD.directory}, {NATS.directory}]",
 )  # fmt: skip
 @click.option(
-    "--commands", type=click.Path(path_type=Path), help="Where rookery-broker and the others are. [default: here]"
+    "--commands", type=click.Path(path_type=Path), help="Where rookery-broker, or nats-server, is. [default: here]"
 )
 @click.option(
     "--to", type=click.Path(path_type=Path, file_okay=False), help=f"Write it there under its own name: to {UNITS}."
@@ -37,7 +39,7 @@ def systemd(
     service: str,
     settings_file: Path | None,
     user: str | None,
-    directory: Path,
+    directory: Path | None,
     commands: Path | None,
     to: Path | None,
 ) -> None:
@@ -46,16 +48,20 @@ def systemd(
     Each starts once it works, is killed and started again where it hangs, drains when stopped, reads its settings
     again on reload, and sees and can do no more than it needs. What is missing here yet is said on standard error.
 
+    nats is a server of a NATS cluster, with the configuration that `rookery keys init --nats` writes, or your own.
+
     Example:  rookery systemd actor --to /etc/systemd/system
     """
     kind = ServiceKind(service)
     places = Places(
         commands=_commands(commands, kind),
-        settings=settings_file.absolute() if settings_file else STANDARD.settings,
-        directory=directory.absolute(),
+        settings=settings_file.absolute() if settings_file else kind.standard.settings,
+        directory=directory.absolute() if directory else kind.standard.directory,
         user=_user(user),
     )
-    settings = read_file(places.settings) if settings_file or places.settings.exists() else None
+    settings = None
+    if kind is not ServiceKind.NATS and (settings_file or places.settings.exists()):
+        settings = read_file(places.settings)
     unit = f"# {UNITS / kind.file_name}\n{fill_in(kind, places, settings)}"
     if to is None:
         click.echo(unit, nl=False)
@@ -67,7 +73,10 @@ def systemd(
 
 
 def _commands(given: Path | None, kind: ServiceKind) -> Path:
-    found = given.absolute() if given else Path(sysconfig.get_path("scripts"))
+    if given:
+        found = given.absolute()
+    else:
+        found = Path(find_server()).parent if kind is ServiceKind.NATS else Path(sysconfig.get_path("scripts"))
     if kind.program is not None and not (found / kind.program).is_file():
         raise OperatorError(f"no {kind.program} in {found}; say where it is with --commands")
     return found
@@ -88,7 +97,9 @@ def _notes(kind: ServiceKind, places: Places, settings: Settings | None) -> Iter
         pwd.getpwnam(places.user)
     except KeyError:
         yield f"no user {places.user!r} yet: useradd --system --home-dir {places.directory} {places.user}"
-    if settings is None:
+    if kind is ServiceKind.NATS:
+        yield from _notes_on_nats(places)
+    elif settings is None:
         yield f"no {places.settings} yet: write it, or give another with --settings"
     elif kind is ServiceKind.BROKER and not settings.games:
         yield f"{places.settings} names no games"
@@ -105,3 +116,17 @@ def _notes(kind: ServiceKind, places: Places, settings: Settings | None) -> Iter
         ServiceKind.ACTOR: ["rookery-actor@1", "rookery-actor@2 …"],
     }.get(kind, [f"rookery-{kind.value}"])
     yield f"then: systemctl daemon-reload && systemctl enable --now {' '.join(names)}"
+
+
+def _notes_on_nats(places: Places) -> Iterator[str]:
+    try:
+        configuration = places.settings.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        yield f"no {places.settings} yet: `rookery keys init --nats` writes one"
+        return
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{places.settings}: can't be read: {error}") from error
+    store = re.search(r"^[^#\n]*\bstore_dir\s*[:=]?\s*\"?([^\"\s]+)", configuration, re.MULTILINE)
+    if store is None or Path(store[1]) != places.directory:
+        there = store[1] if store else "missing"
+        yield f"store_dir in {places.settings} is {there}: it has to be {places.directory}"

@@ -35,6 +35,8 @@ class ServiceKind(StrEnum):
     LEARNER = "learner"
     ACTOR = "actor"
     DASHBOARD = "dashboard"
+    NATS = "nats"
+    """A NATS server, with a configuration for its settings and its store for a run directory."""
     TARGET = "target"
     """All services of the host together."""
 
@@ -56,7 +58,14 @@ class ServiceKind(StrEnum):
                 return None
             case ServiceKind.DASHBOARD:
                 return "rookery"
+            case ServiceKind.NATS:
+                return "nats-server"
         return f"rookery-{self.value}"
+
+    @property
+    def standard(self) -> "Places":
+        """The places in its file."""
+        return NATS if self is ServiceKind.NATS else STANDARD
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +87,17 @@ STANDARD = Places(
     directory=Path("/var/lib/rookery"),
     user="rookery",
 )
+NATS = Places(
+    commands=Path("/usr/sbin"),
+    settings=Path("/etc/rookery/keys/nats/nats-server.conf"),
+    directory=Path("/var/lib/rookery-nats"),
+    user="rookery",
+)
+"""Where a NATS server's are; its directory is the `store_dir` of its configuration."""
 
 
 def template(kind: ServiceKind) -> str:
-    """Return the unit for the STANDARD places."""
+    """Return the unit for the kind's `standard` places."""
     return (TEMPLATES / kind.file_name).read_text(encoding="utf-8")
 
 
@@ -95,25 +111,29 @@ def fill_in(kind: ServiceKind, places: Places, settings: Settings | None = None)
         ("--commands", places.commands), ("--settings", places.settings), ("--directory", places.directory),
     ):  # fmt: skip
         _check(what, path)
-    unit = template(kind)
-    for standard, here in (
-        (f"{STANDARD.commands}/", f"{places.commands}/"),
-        (f"--settings {STANDARD.settings} ", f"--settings {places.settings} "),
-        (f"--run {STANDARD.directory}", f"--run {places.directory}"),
-        (f"=-{STANDARD.directory}/", f"=-{places.directory}/"),
-        (f"User={STANDARD.user}\n", f"User={places.user}\n"),
+    unit, standard = template(kind), kind.standard
+    for there, here in (
+        (f"{standard.commands}/", f"{places.commands}/"),
+        (f"--settings {standard.settings} ", f"--settings {places.settings} "),
+        (f"-c {standard.settings} ", f"-c {places.settings} "),
+        (f"--run {standard.directory}", f"--run {places.directory}"),
+        (f"=-{standard.directory}/", f"=-{places.directory}/"),
+        (f"User={standard.user}\n", f"User={places.user}\n"),
     ):
-        unit = unit.replace(standard, here)
+        unit = unit.replace(there, here)
     if kind is ServiceKind.TARGET:
         return unit
-    read = [places.commands, places.settings, *_python(), *_named(kind, settings)]
+    if kind is ServiceKind.NATS:
+        read = [places.commands, places.settings.parent]  # with the certificate and the users
+    else:
+        read = [places.commands, places.settings, *_python(), *_named(kind, settings)]
     written = [places.directory]
     if kind is ServiceKind.ACTOR and settings is not None and settings.evaluations is not None:
         written.append(_check("evaluations", Path(settings.evaluations)).parent)
     if kind is ServiceKind.DASHBOARD:
         read, written = [*read, places.directory], []
     else:
-        unit = _with_directories(unit, *written)
+        unit = _with_directories(unit, standard.directory, *written)
     shown = sorted({path for path in read if _is_below(path, HIDDEN)})
     if shown or any(_is_below(path, HIDDEN) for path in written):
         lines = ["ProtectHome=tmpfs", *(f"BindReadOnlyPaths={path}" for path in _outermost(shown))]
@@ -121,10 +141,10 @@ def fill_in(kind: ServiceKind, places: Places, settings: Settings | None = None)
     return unit
 
 
-def _with_directories(unit: str, run: Path, *others: Path) -> str:
+def _with_directories(unit: str, standard: Path, run: Path, *others: Path) -> str:
     """Return the unit with directories to write to: systemd makes the run's below STATE_ROOT, others are there."""
     below = os.path.relpath(run, STATE_ROOT)
-    standard = STANDARD.directory.relative_to(STATE_ROOT)
+    standard = standard.relative_to(STATE_ROOT)
     outside = [path for path in others if not path.is_relative_to(run)]
     if below.startswith("."):
         outside.insert(0, run)

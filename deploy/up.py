@@ -21,7 +21,7 @@ from common.messages import AgentStatus
 from common.options import settings_from, settings_options
 from common.settings import Settings
 from common.verbosity import Verbosity, verbosity_options
-from deploy.checks import check_device, check_engine, check_keys, check_ports, reachable_at
+from deploy.checks import check_device, check_engine, check_keys, check_ports, check_transport, reachable_at
 from deploy.dashboard import address, dashboard_options, port_of
 from deploy.echo import echoed
 from deploy.launch import LocalFleet
@@ -98,6 +98,7 @@ def up(
         check_engine(settings)
         if not settings.sequential:
             check_ports(settings)
+            check_transport(settings)
             made = check_keys(settings)
             if made:
                 shown.print(f"keys made in {settings.keys} for {', '.join(made)}", soft_wrap=True)

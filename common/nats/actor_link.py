@@ -19,6 +19,7 @@ from common.messages import (
     LeaseRequest,
     Order,
     Refusal,
+    Release,
     Renew,
     Role,
     Welcome,
@@ -127,13 +128,15 @@ class NatsActorLink:
     def renew(self, units: Sequence[int], report: ActorReport) -> None:
         """Report the units in hand and the progress; only with progress are the leases renewed."""
         self._reported = list(units)
-        self._control.send(Renew(units=self._reported, report=report))
+        in_hand = [*dict.fromkeys([*units, *self._outbox.units])]  # also what is done and under way to the server
+        self._control.send(Renew(units=in_hand, report=report))
         grew, self._positions = report.positions > self._positions, report.positions
         self._channel.call(self._renew, self._reported if grew else [])
 
     def release(self, units: Sequence[int]) -> None:
         """Give units back."""
         self._reported = [unit for unit in self._reported if unit not in units]
+        self._control.send(Release(units=list(units)))
         self._channel.call(self._give_back, list(units))
 
     def send(self, header: BatchHeader, body: bytes) -> bool:
@@ -149,6 +152,8 @@ class NatsActorLink:
             flushed.result(FLUSH_S + 1.0)
         except (BrokerUnreachable, TimeoutError):
             flushed.cancel()
+        else:
+            self._control.send(Release(units=self._reported))  # the server has them back
         self._control.goodbye()
         self._channel.close()
 

@@ -30,7 +30,9 @@ class NatsAddress:
         found = [_SERVER.fullmatch(server.strip(" ")) for server in address[2].split(",")] if address else []
         servers = [(server[1], int(server[2] or PORT)) for server in found if server is not None]
         if address is None or len(servers) < len(found) or not all(0 < port < 65536 for _, port in servers):
-            raise SettingsError(f"--transport {text!r}: zmq, nats://HOST:PORT[,HOST:PORT…] or tls://… the same")
+            raise SettingsError(
+                f"--transport {text!r}: zmq, nats, or servers: nats://HOST:PORT[,HOST:PORT…], or tls://…"
+            )
         return cls(tuple(servers), tls=address[1] == "tls")
 
     @property

@@ -92,15 +92,15 @@ class NatsServer:
         """Start it and wait until it answers; one that runs already is left alone. `give_up` is asked meanwhile."""
         if self.pid is not None:
             return
-        binary, settings = find_server(), self.settings
+        settings = self.settings
         if _listens(settings.host, settings.port):
             raise OperatorError(_TAKEN_ADVICE.format(f"{settings.host}:{settings.port}"))
-        self._write_configuration(binary)
+        command = self.command()
         with _appended(settings.log_file) as log:
             self._printed_before = log.tell()
             tether = (sys.executable, "-P", "-m", "common.nats.server", str(os.getpid()))
             self._process = subprocess.Popen(
-                [*tether, binary, "-c", str(settings.configuration_file)],
+                [*tether, *command],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
         try:
@@ -108,6 +108,12 @@ class NatsServer:
         except BaseException:
             self.kill()
             raise
+
+    def command(self) -> list[str]:
+        """Write its configuration, and return the command line that starts it."""
+        binary = find_server()
+        self._write_configuration(binary)
+        return [binary, "-c", str(self.settings.configuration_file)]
 
     def stop(self, timeout_s: float = STOP_S) -> None:
         """Have it end in order, and kill it if it does not; more than once does nothing."""

@@ -13,7 +13,7 @@ from typing import Any
 from common.errors import MessageError, OperatorError
 from common.nats import objects
 from common.nats.connection import NOT_FOUND, Away, NatsConnection, NobodyThere, Rejected
-from common.nats.names import NatsNames
+from common.nats.names import ACTORS, NatsNames
 from common.nats.plan import DESCRIPTION, Config, NatsPlan
 from common.nats.unit_objects import object_name, unit_of
 from common.words import AgentName, Unit
@@ -46,6 +46,8 @@ class Stock:
     """Waiting for an actor, or with one."""
     games: frozenset[Unit]
     """Units whose games are in the object store."""
+    leased: int
+    """Of the units, those that were delivered to somebody and not acknowledged."""
 
 
 async def prepare(connection: NatsConnection, plan: NatsPlan, *, timeout_s: float = PREPARE_S) -> None:
@@ -81,7 +83,14 @@ async def read_stock(connection: NatsConnection, names: NatsNames) -> Stock:
         unit = unit_of(names.games.object_of(subject))
         if unit is not None:
             games.add(unit)
-    return Stock(frozenset(batches), frozenset(units), frozenset(games))
+    about = await connection.api(f"CONSUMER.INFO.{names.units_stream}.{ACTORS}", timeout_s=API_S)
+    leased = int(about.get("num_ack_pending", 0))
+    return Stock(frozenset(batches), frozenset(units), frozenset(games), leased)
+
+
+async def drop_all_units(connection: NatsConnection, names: NatsNames) -> None:
+    """Take all units out of their stream, whoever they are leased to; raises Away and Rejected."""
+    await connection.api(f"STREAM.PURGE.{names.units_stream}", timeout_s=API_S)
 
 
 async def drop_units(connection: NatsConnection, names: NatsNames, units: Iterable[Unit]) -> None:

@@ -29,7 +29,7 @@ HEADERS_BYTES = 1024
 AGAIN_S = 0.5
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Waiting:
     unit: Unit
     lease: bytes
@@ -37,6 +37,8 @@ class _Waiting:
     games: bytes
     message_id: str
     """By which the server knows a second sending of this one, even when the unit was done meanwhile."""
+    replaces: bool
+    """Whether it takes the place of a message of the unit that is there, until it has."""
 
 
 class UnitDesk:
@@ -63,9 +65,12 @@ class UnitDesk:
         with self._lock:
             return {*self._waiting}
 
-    def put(self, unit: Unit, lease: bytes, games: bytes) -> None:
-        """Have a unit put into the stream: the lease's envelope, and the games, packed. Then have `wake` called."""
-        waiting = _Waiting(unit, lease, games, f"{self._session}-{unit}-{next(self._numbers)}")
+    def put(self, unit: Unit, lease: bytes, games: bytes, *, replaces: bool = False) -> None:
+        """Have a unit put into the stream: the lease's envelope, and the games, packed. Then have `wake` called.
+
+        It is left to the message of the unit that is there, if there is one, unless this one `replaces` it.
+        """
+        waiting = _Waiting(unit, lease, games, f"{self._session}-{unit}-{next(self._numbers)}", replaces)
         with self._lock:
             self._waiting[unit] = waiting
             self._bytes += len(games)
@@ -98,7 +103,7 @@ class UnitDesk:
     async def _send(self, connection: NatsConnection, waiting: _Waiting, window: asyncio.Semaphore) -> None:
         try:
             while not await self._is_stored(connection, waiting):
-                await asyncio.sleep(AGAIN_S)
+                await asyncio.sleep(AGAIN_S if self._failures else 0.0)
         finally:
             window.release()
         self._failures = 0
@@ -109,16 +114,28 @@ class UnitDesk:
 
     async def _is_stored(self, connection: NatsConnection, waiting: _Waiting) -> bool:
         try:
-            await self._store(connection, waiting)
+            try:
+                await self._store(connection, waiting)
+            except Rejected as error:
+                if error.error_code != SUBJECT_TAKEN:
+                    raise
+                return not await self._made_room(connection, waiting)
         except (Away, Rejected) as error:
-            if isinstance(error, Rejected) and error.error_code == SUBJECT_TAKEN:
-                return True
             if connection.lost:
                 raise
             self._failures += 1
             if is_told(self._failures):
                 log.warning("units not taken", extra={"reason": str(error), "count": self._failures})
             return False
+        return True
+
+    async def _made_room(self, connection: NatsConnection, waiting: _Waiting) -> bool:
+        """Take the message that is there away, once, if this one is to replace it; return whether it was."""
+        if not waiting.replaces:
+            return False
+        request = {"filter": self._names.unit(waiting.unit)}
+        await connection.api(f"STREAM.PURGE.{self._names.units_stream}", request)
+        waiting.replaces = False
         return True
 
     async def _store(self, connection: NatsConnection, waiting: _Waiting) -> None:

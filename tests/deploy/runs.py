@@ -160,7 +160,8 @@ class Run(Started):
         ports = ("--base-port", str(base_port)) if base_port else ()
         command = ("rookery", "up", *map(str, games), "--run", str(directory), *ports, *arguments)
         super().__init__(command, stdin=stdin, environment=environment)
-        self._broker = broker_at(base_port)
+        transport = command[command.index("--transport") + 1] if "--transport" in command else "zmq"
+        self._broker = broker_at(base_port, transport)
 
     def status(self) -> Status | None:
         """Ask the broker; None where it doesn't answer (yet)."""
@@ -171,9 +172,9 @@ class Run(Started):
         return wait_for_status(self._broker, condition, what, lambda: self.process.poll() is None)
 
 
-def broker_at(base_port: int) -> Transport:
+def broker_at(base_port: int, transport: str = "zmq") -> Transport:
     """Return the way to a broker on this host, in the clear."""
-    return reach_as_operator(Settings(base_port=base_port))
+    return reach_as_operator(Settings(base_port=base_port, transport=transport))
 
 
 def ask(broker: Transport, timeout_s: float = 1.0) -> Status | None:

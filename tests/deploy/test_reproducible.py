@@ -30,6 +30,14 @@ from tests.deploy.runs import Run, report_of, stopped, weights_of
 pytestmark = pytest.mark.slow
 
 
+@pytest.fixture(params=["zmq", "nats"])
+def on(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    """The flags of each transport."""
+    if request.param == "nats":
+        request.getfixturevalue("nats_server_binary")
+    return "--transport", request.param
+
+
 def assert_complete(directory: Path, reference: Reference, base_port: int) -> None:
     """Every unit once in each store, the books closed, the weights those of the reference; and it knows it."""
     report = report_of(directory)
@@ -61,8 +69,10 @@ def test_a_sequential_run_closes_its_books(reference: Reference, base_port: int)
 
 
 @pytest.mark.parametrize("actors", [3])
-def test_actors_make_no_difference(tmp_path: Path, reference: Reference, base_port: int, actors: int) -> None:
-    flags = (*FLAGS, "--actors", str(actors), "--quiet")
+def test_actors_make_no_difference(
+    tmp_path: Path, reference: Reference, base_port: int, on: tuple[str, ...], actors: int
+) -> None:
+    flags = (*FLAGS, *on, "--actors", str(actors), "--quiet")
     with Run(tmp_path, *flags, games=reference.games, base_port=base_port) as run:
         ended = run.end()
         assert (ended.code, ended.err) == (0, "")
@@ -72,9 +82,9 @@ def test_actors_make_no_difference(tmp_path: Path, reference: Reference, base_po
 
 
 def test_an_actor_killed_in_mid_unit_makes_no_difference(
-    tmp_path: Path, reference: Reference, base_port: int
+    tmp_path: Path, reference: Reference, base_port: int, on: tuple[str, ...]
 ) -> None:
-    with Run(tmp_path, *FLAGS, "--actors", "3", games=reference.games, base_port=base_port) as run:
+    with Run(tmp_path, *FLAGS, *on, "--actors", "3", games=reference.games, base_port=base_port) as run:
         # Its engine is stopped before there is anything to do, which is when the learners have come.
         run.wait_for(lambda status: "actor-1" in {service.name for service in status.services}, "the actor")
         actor = run.service("actor", "actor-1")
@@ -98,10 +108,10 @@ def test_an_actor_killed_in_mid_unit_makes_no_difference(
 
 
 def test_a_learner_killed_and_restarted_makes_no_difference(
-    tmp_path: Path, reference: Reference, base_port: int
+    tmp_path: Path, reference: Reference, base_port: int, on: tuple[str, ...]
 ) -> None:
     checkpoints = AgentDirectory.of(tmp_path, "white").checkpoints
-    with Run(tmp_path, *FLAGS, *SMALL_WINDOW, games=reference.games, base_port=base_port) as run:
+    with Run(tmp_path, *FLAGS, *on, *SMALL_WINDOW, games=reference.games, base_port=base_port) as run:
         with half_way(run):
             run.wait_for(lambda _: any(checkpoints.glob("step-*")), "a checkpoint on disk")
             run.service("learner", "white").kill()
@@ -115,9 +125,9 @@ def test_a_learner_killed_and_restarted_makes_no_difference(
 
 
 def test_a_broker_killed_and_restarted_makes_no_difference(
-    tmp_path: Path, reference: Reference, base_port: int
+    tmp_path: Path, reference: Reference, base_port: int, on: tuple[str, ...]
 ) -> None:
-    with Run(tmp_path, *FLAGS, *SMALL_WINDOW, games=reference.games, base_port=base_port) as run:
+    with Run(tmp_path, *FLAGS, *on, *SMALL_WINDOW, games=reference.games, base_port=base_port) as run:
         with half_way(run):
             run.service("broker").kill()
         ended = run.end()
@@ -127,9 +137,9 @@ def test_a_broker_killed_and_restarted_makes_no_difference(
 
 
 def test_a_run_that_was_interrupted_goes_on_where_it_stopped(
-    tmp_path: Path, reference: Reference, base_port: int
+    tmp_path: Path, reference: Reference, base_port: int, on: tuple[str, ...]
 ) -> None:
-    with Run(tmp_path, *FLAGS, *SMALL_WINDOW, games=reference.games, base_port=base_port) as run:
+    with Run(tmp_path, *FLAGS, *on, *SMALL_WINDOW, games=reference.games, base_port=base_port) as run:
         with half_way(run):
             run.process.send_signal(signal.SIGINT)
         ended = run.end()
@@ -141,7 +151,40 @@ def test_a_run_that_was_interrupted_goes_on_where_it_stopped(
     assert not report.finished
     assert report.closed
     assert all(0 < agent.units_trained <= agent.totals.units < UNITS for agent in report.agents)
-    with Run(tmp_path, *FLAGS, games=reference.games, base_port=base_port) as run:
+    with Run(tmp_path, *FLAGS, *on, games=reference.games, base_port=base_port) as run:
+        ended = run.end()
+    assert (ended.code, ended.err) == (0, "")
+    assert_complete(tmp_path, reference, base_port)
+
+
+def test_a_nats_server_killed_and_restarted_makes_no_difference(
+    tmp_path: Path, reference: Reference, base_port: int, nats_server_binary: str
+) -> None:
+    flags = (*FLAGS, *SMALL_WINDOW, "--transport", "nats")
+    with Run(tmp_path, *flags, games=reference.games, base_port=base_port) as run:
+        with half_way(run):
+            (server,) = [process for process in run.processes() if process.name() == "nats-server"]
+            server.kill()
+        ended = run.end()
+    assert (ended.code, ended.err) == (0, "")
+    assert "nats was started again after signal SIGKILL" in ended.out
+    assert_complete(tmp_path, reference, base_port)
+
+
+def test_a_run_that_moves_to_nats_and_back_ends_with_the_same_weights(
+    tmp_path: Path, reference: Reference, base_port: int, nats_server_binary: str
+) -> None:
+    for enough, transport in ((UNITS // 4, "zmq"), (UNITS // 2, "nats")):
+        flags = (*FLAGS, *SMALL_WINDOW, "--transport", transport)
+        with Run(tmp_path, *flags, games=reference.games, base_port=base_port) as run:
+            run.wait_for(
+                lambda status, enough=enough: all(agent.units_trained >= enough for agent in status.agents),
+                f"{enough} units trained",
+            )
+            run.process.send_signal(signal.SIGINT)
+            assert run.end().code == 130
+        assert not report_of(tmp_path).finished
+    with Run(tmp_path, *FLAGS, "--transport", "zmq", games=reference.games, base_port=base_port) as run:
         ended = run.end()
     assert (ended.code, ended.err) == (0, "")
     assert_complete(tmp_path, reference, base_port)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from urllib.parse import quote
 
 import chess
@@ -18,7 +19,7 @@ from agent.weights import digest, load_weights
 from common.messages import Status
 from common.settings import DEFAULT_AGENTS, Settings
 from deploy.systemd_command import systemd
-from deploy.systemd_unit import STANDARD, TEMPLATES, Places, ServiceKind, fill_in, template
+from deploy.systemd_unit import NATS, STANDARD, TEMPLATES, Places, ServiceKind, fill_in, template
 from learner.directory import AgentDirectory
 from learner.store import ExperienceReader
 from tests.deploy.machine import Machine, NoMachine
@@ -27,6 +28,7 @@ from tests.deploy.runs import COMMANDS, ROOT, Started
 from watch import dashboard_command
 
 SERVICES = [kind for kind in ServiceKind if kind is not ServiceKind.TARGET]
+OURS = [kind for kind in SERVICES if kind is not ServiceKind.NATS]
 EXPOSURE_MAX = 2.0
 OPERATIONS = ROOT / "docs" / "operations.md"
 
@@ -46,7 +48,9 @@ def units(tmp_path: Path) -> Path:
         pytest.skip("installed below /tmp, which services can't see")
     places = Places(COMMANDS, STANDARD.settings, STANDARD.directory, STANDARD.user)
     for kind in ServiceKind:
-        (tmp_path / kind.file_name).write_text(fill_in(kind, places))
+        (tmp_path / kind.file_name).write_text(
+            fill_in(kind, places if kind in (*OURS, ServiceKind.TARGET) else NATS)
+        )
     return tmp_path
 
 
@@ -72,7 +76,7 @@ def test_a_unit_exposes_little(units: Path, kind: ServiceKind) -> None:
     assert float(exposure[1]) <= EXPOSURE_MAX
 
 
-@pytest.mark.parametrize("kind", SERVICES)
+@pytest.mark.parametrize("kind", OURS)
 def test_every_service_says_when_it_is_ready_and_is_watched_and_reloads(kind: ServiceKind) -> None:
     lines = template(kind).splitlines()
     for line in (
@@ -98,7 +102,7 @@ def test_filled_in_with_the_standard_places_a_unit_is_its_file(
     kind: ServiceKind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("deploy.systemd_unit._python", list)
-    assert fill_in(kind, STANDARD) == template(kind)
+    assert fill_in(kind, kind.standard) == template(kind)
 
 
 def test_other_places_take_the_place_of_the_standard_ones() -> None:
@@ -160,7 +164,7 @@ visible_commands = pytest.mark.skipif(BELOW_TMP, reason="installed below /tmp, w
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        (["bakery"], "'bakery' is not one of 'broker', 'logs', 'learner', 'actor', 'dashboard', 'target'."),
+        (["bakery"], "'bakery' is not one of 'broker', 'logs', 'learner', 'actor', 'dashboard', 'nats', 'target'."),
         (["broker", "--settings", "nowhere.toml"], "nowhere.toml: no such file"),
         (["broker", "--user", "no-such-user"], "--user: no user 'no-such-user' on this host; make it"),
         (["broker", "--directory", "/tmp/run"], "--directory: /tmp/run: each service has a /tmp and a /var/tmp of"),
@@ -169,6 +173,7 @@ visible_commands = pytest.mark.skipif(BELOW_TMP, reason="installed below /tmp, w
         (["target", "--to", "/proc"], "/proc/rookery.target"),
         (["broker", "--commands", "/usr"], "no rookery-broker in /usr; say where it is with --commands"),
         (["dashboard", "--commands", "/usr"], "no rookery in /usr; say where it is with --commands"),
+        (["nats", "--commands", "/usr"], "no nats-server in /usr; say where it is with --commands"),
     ],
 )
 def test_bad_input_is_one_clear_line(options: list[str], line: str) -> None:
@@ -183,6 +188,39 @@ def test_a_relative_path_in_the_settings_is_refused(tmp_path: Path) -> None:
     file.write_text('games = ["games.pgn"]\n')
     found = CliRunner().invoke(systemd, ["broker", "--settings", str(file)], standalone_mode=False)
     assert "is relative" in str(found.exception) or "/tmp of its own" in str(found.exception)
+
+
+def test_a_nats_servers_unit_has_its_configuration_and_its_store() -> None:
+    places = Places(Path("/opt/nats"), Path("/home/eve/nats/n1.conf"), Path("/var/lib/nats/n1"), "nats")
+    lines = fill_in(ServiceKind.NATS, places).splitlines()
+    for line in (
+        "ExecStart=/opt/nats/nats-server -c /home/eve/nats/n1.conf --name %H", "StateDirectory=nats/n1",
+        "User=nats", "ProtectHome=tmpfs", "BindReadOnlyPaths=/home/eve/nats",
+    ):  # fmt: skip
+        assert line in lines
+    elsewhere = fill_in(ServiceKind.NATS, Places(NATS.commands, NATS.settings, Path("/data/nats"), "nats"))
+    assert "\nReadWritePaths=/data/nats\n" in elsewhere
+    assert "StateDirectory" not in elsewhere
+
+
+@pytest.mark.parametrize(
+    ("configuration", "note"),
+    [
+        ("port: 4222\n", "store_dir in {} is missing: it has to be /var/lib/rookery-nats"),
+        (
+            'jetstream {\n  store_dir: "/srv/nats"\n}',
+            "store_dir in {} is /srv/nats: it has to be /var/lib/rookery-nats",
+        ),
+        ('jetstream {\n  store_dir: "/var/lib/rookery-nats"\n}', None),
+    ],
+)
+def test_a_store_that_a_nats_server_could_not_write_to_is_noted(configuration: str, note: str | None) -> None:
+    with TemporaryDirectory(dir=ROOT) as folder:  # not below /tmp, which services can't see
+        file = Path(folder) / "nats-server.conf"
+        file.write_text(configuration)
+        printed = CliRunner().invoke(systemd, ["nats", "--settings", str(file)], standalone_mode=False)
+    notes = [line for line in printed.stderr.splitlines() if "store_dir" in line]
+    assert notes == ([f"note: {note.format(file)}"] if note else [])
 
 
 @visible_commands
@@ -263,7 +301,7 @@ def test_the_fleet_lives_under_a_real_systemd(machine: Machine, reference: Refer
     for game in reference.games:
         shutil.copy(game, machine.root / "srv/games")
     machine.run("useradd", "--system", "--home-dir", "/var/lib/rookery", "rookery")
-    for kind in ServiceKind:
+    for kind in (*OURS, ServiceKind.TARGET):
         unit = machine.root / "etc/systemd/system" / kind.file_name
         machine.run(COMMANDS / "rookery", "systemd", kind.value, "--to", "/etc/systemd/system")
         if kind is not ServiceKind.TARGET:

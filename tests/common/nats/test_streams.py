@@ -128,7 +128,7 @@ def test_a_server_without_jetstream_is_told(nats_server_binary, tmp_path, monkey
 
 def test_what_lies_in_the_streams_is_read(driven):
     driven.do(prepare(driven.connection, PLAN))
-    assert driven.do(read_stock(driven.connection, NAMES)) == Stock(frozenset(), frozenset(), frozenset())
+    assert driven.do(read_stock(driven.connection, NAMES)) == Stock(frozenset(), frozenset(), frozenset(), 0)
     for subject in (
         NAMES.unit(0),
         NAMES.unit(7),
