@@ -26,18 +26,15 @@ class AnnouncedLedger(Ledger):
     def receive(self, header: BatchHeader, frames: Sequence[Any] = ()) -> bool:
         """Take an actor's word that the stream has a batch; return False for one that was there already."""
         unit = Unit(header.unit)
-        self.produced += header.transitions
-        if unit in self.unannounced:
-            del self.unannounced[unit]
-            if unit in self.held:
-                self.held[unit] = HeldBatch(header, frames)
-            else:  # counted when it was stored
-                self.produced -= header.transitions
-            return True
-        if self.has(unit):
+        expected = unit in self.unannounced
+        self.unannounced.pop(unit, None)
+        if self.has(unit) and not expected:
+            self.produced += header.transitions
             self.duplicates += header.transitions
             return False
-        self.held[unit] = HeldBatch(header, frames)
+        if unit not in self.stored:  # else it was counted then
+            self.produced += header.transitions
+            self.held[unit] = HeldBatch(header, frames)
         return True
 
     def found(self, unit: Unit) -> bool:

@@ -27,11 +27,12 @@ from common.nats import answers, frames
 from common.nats.connection import Away, Message, NatsConnection, Rejected
 from common.nats.group import Group
 from common.nats.plan import NatsPlan
-from common.nats.streams import Stock, discard, drop_all_units, drop_units, prepare, read_stock
+from common.nats.stock import Stock
+from common.nats.streams import discard, drop_all_units, drop_batches, drop_units, prepare, read_stock
 from common.nats.unit_desk import UnitDesk
 from common.nats.way import NatsWay
 from common.trouble import is_told
-from common.words import Unit
+from common.words import AgentName, Unit
 
 log = logging.getLogger(__name__)
 
@@ -152,6 +153,8 @@ class NatsBroker:
             raise MessageError("a session that is none")
         peer = session.encode()
         if said.inbox:
+            if not said.inbox.startswith(f"{self._names.inbox(sender)}."):
+                raise MessageError(f"an answer that is to go to somebody else: {said.inbox} from {sender}")
             self._asking, peer = said.inbox, said.inbox.encode()
         else:
             self._peers[peer] = sender
@@ -164,13 +167,13 @@ class NatsBroker:
             self._asking = ""
 
     def _audit(self, stock: Stock) -> None:
-        lost = self._dispatcher.seen(stock.batches, stock.units, stock.leased, self._units.units)
-        if lost:
-            log.warning("units lost on the way", extra={"units": lost[:20], "count": len(lost)})
+        lost = self._dispatcher.seen(stock, self._units.units)
+        if lost.units:
+            log.warning("units lost on the way", extra={"units": lost.units[:20], "count": len(lost.units)})
         self._has_looked = True
         done = self._dispatcher.not_needed(stock.units | stock.games)
-        if done:
-            self._channel.submit(self._clear(done))
+        if done or lost.passed_over:
+            self._channel.submit(self._clear(done, lost.passed_over))
 
     def _cut(self) -> None:
         while self._has_looked and self._units.has_room and (unit := self._dispatcher.next_cut()) is not None:
@@ -233,7 +236,7 @@ class NatsBroker:
         failures = 0
         while True:
             try:
-                await self._channel.put_soon(await read_stock(connection, self._names))
+                await self._channel.put_soon(await read_stock(connection, self._names, self._dispatcher.ledgers))
                 failures = 0
             except (Away, Rejected) as error:
                 if connection.lost:
@@ -243,15 +246,16 @@ class NatsBroker:
                     log.warning("streams not read", extra={"reason": str(error), "count": failures})
             await asyncio.sleep(self._audit_s)
 
-    async def _clear(self, units: Iterable[Unit]) -> None:
-        """Take what nobody needs any more out of the streams."""
+    async def _clear(self, units: Iterable[Unit], batches: Iterable[tuple[AgentName, Unit]]) -> None:
+        """Take what is no use any more out of the streams."""
         connection = self._channel.connection
         if connection is None:
             return
         try:
             await drop_units(connection, self._names, units)
+            await drop_batches(connection, self._names, batches)
         except (Away, Rejected, MessageError) as error:  # the next look finds them again
-            log.debug("units not dropped", extra={"reason": str(error)})
+            log.debug("not taken out", extra={"reason": str(error)})
 
     async def _answer(self, inbox: str, envelope: bytes) -> None:
         connection = self._channel.connection

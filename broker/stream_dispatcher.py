@@ -10,14 +10,16 @@ from dataclasses import dataclass
 
 from broker.announced_ledger import AnnouncedLedger
 from broker.dispatcher import ActorState, Dispatcher
+from broker.patience import Patience
 from common.errors import MessageError
 from common.messages import BatchHeader
+from common.nats.stock import Stock
 from common.words import AgentName, Unit
 
 STREAM = "the stream"
 """In the place of an actor: it takes any number of units, and has them until their batches are known."""
 NOBODYS_S = 10.0
-"""After this long a lease that no actor knows of is taken back: actors say every second what they have."""
+"""After this long what nobody has is done again: actors say every second what they have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,16 @@ class Cut:
     """Those that miss it."""
     replaces: bool
     """Whether it takes the place of the message of it that is there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """What a look at the streams has found lost."""
+
+    units: Sequence[Unit]
+    """To be done again."""
+    passed_over: Sequence[tuple[AgentName, Unit]]
+    """Batches that lie in the stream, and that the server never delivers: to be taken out of it."""
 
 
 class StreamDispatcher(Dispatcher):
@@ -56,10 +68,12 @@ class StreamDispatcher(Dispatcher):
         """Units whose message in the stream, if there is one yet, is no use: leased to an actor that has gone, or
         about to be acknowledged."""
         self.actors[STREAM] = ActorState(session="", capacity=sys.maxsize)
-        self._nobodys_s: dict[Unit, float] = {}
-        """Units that seem to be leased to nobody that is there: since when."""
-        self._unseen_s: dict[tuple[AgentName, Unit], float] = {}
-        """Batches that were announced and are neither in the stream nor stored: since when."""
+        self._nobodys_s = Patience[Unit](NOBODYS_S, clock)
+        """Units that neither wait in the stream nor are in anybody's hands."""
+        self._passed_over_s = Patience[tuple[AgentName, Unit]](NOBODYS_S, clock)
+        """Batches that lie in the stream while nothing waits for their learner."""
+        self._unseen_s = Patience[tuple[AgentName, Unit]](lease_timeout_s, clock)
+        """Batches that were announced and are neither in the stream nor stored."""
 
     # Actors: the server knows what it has leased to them; what they say is for people -----------------
 
@@ -110,7 +124,9 @@ class StreamDispatcher(Dispatcher):
         """Lease the unit that `next_cut` has given to the stream."""
         replaces = unit in self._stuck
         self._stuck.discard(unit)
-        return Cut(unit=unit, agents=self.grant(STREAM, unit).agents, replaces=replaces)
+        self.grant(STREAM, unit)
+        waiting = self.actors[STREAM].leases[unit].agents  # also those for whom the message that is there was
+        return Cut(unit=unit, agents=[agent for agent in self.ledgers if agent in waiting], replaces=replaces)
 
     def announced(self, header: BatchHeader) -> bool:
         """Take an actor's word that the stream has a batch; False for one that was there already.
@@ -123,26 +139,23 @@ class StreamDispatcher(Dispatcher):
             raise MessageError(f"batch not expected: unit {unit} for {agent}")
         return self.received(header, ())
 
-    def seen(
-        self,
-        batches: Iterable[tuple[AgentName, Unit]],
-        units: Iterable[Unit],
-        leased: int,
-        on_their_way: Collection[Unit],
-    ) -> list[Unit]:
-        """Take in what lies in the streams now, and what is still being put there; return the units that were lost.
+    def seen(self, stock: Stock, on_their_way: Collection[Unit]) -> Lost:
+        """Take in what lies in the streams now, and which units are still being put there; return what was lost.
 
-        Those are put there again, for the agents that miss them. `leased` is how many of the units the server has
-        delivered to somebody: lost are, too, those that nobody has.
+        Of that, units are put there again, for the agents that miss them.
         """
-        lying = set(batches)
-        for agent, unit in lying:
+        for agent, unit in stock.batches:
             ledger = self.ledgers.get(agent)
             if isinstance(ledger, AnnouncedLedger) and ledger.found(unit):
                 self._settle(unit, agent)
-        there = {*units}
-        lost = {*self._lost_batches(lying), *self._lost_units(there.union(on_their_way))}
-        return sorted(lost.union(self._lost_leases(there.difference(on_their_way), leased)))
+        there = set(stock.units)
+        passed_over = self._passed_over(stock)
+        units = {unit for _, unit in passed_over}.union(
+            self._lost_batches(stock.batches),
+            self._lost_units(there.union(on_their_way)),
+            self._nobodys(there.difference(on_their_way), stock.units_waiting),
+        )
+        return Lost(units=sorted(units), passed_over=sorted(passed_over))
 
     def declined(self, agent: AgentName, session: str, unit: Unit) -> bool:
         """Forget a batch that a learner can't use, and have its unit done again; False if there is none."""
@@ -171,35 +184,40 @@ class StreamDispatcher(Dispatcher):
                 lost.append(unit)
         return lost
 
-    def _lost_leases(self, there: set[Unit], leased: int) -> list[Unit]:
-        """Find leases that no actor knows of: of one that died before it said so, or that a server remembers.
+    def _nobodys(self, there: set[Unit], waiting: int) -> list[Unit]:
+        """Find the units that neither wait in the stream nor are in an actor's hands.
 
-        A server does not say which units they are: they are the ones that lie there for longest.
+        Either they are leased to one that died before it said so, or that a server still remembers, or the server
+        has passed over them (known of 2.9 to 2.12: nats-server#4736, #5799, #7680). It does not say which they are:
+        they are the ones that lie there for longest.
         """
-        now_s, leases = self._clock(), self.actors[STREAM].leases
-        in_hand = there.intersection(set().union(*self._in_hand.values()))
+        leases, in_hand = self.actors[STREAM].leases, there.intersection(set().union(*self._in_hand.values()))
         others = sorted(there & leases.keys() - in_hand, key=lambda unit: (leases[unit].begun_s, unit))
-        nobodys = others[: max(0, leased - len(in_hand))]
-        self._nobodys_s = {unit: self._nobodys_s.get(unit, now_s) for unit in nobodys}
-        lost = [unit for unit, since_s in self._nobodys_s.items() if since_s <= now_s - NOBODYS_S]
+        nobodys = others[: max(0, len(there) - waiting - len(in_hand))]
+        lost = self._nobodys_s.over(nobodys)
         for unit in lost:
             self._put_anew(unit)
         return lost
+
+    def _passed_over(self, stock: Stock) -> list[tuple[AgentName, Unit]]:
+        lost = self._passed_over_s.over(batch for batch in stock.batches if batch[0] in stock.idle)
+        for agent, unit in lost:
+            self._do_again(agent, unit)
+        return lost
+
+    def _do_again(self, agent: AgentName, unit: Unit) -> None:
+        self.ledgers[agent].decline(unit)
+        self._give_back(unit)
+        self._stuck.add(unit)
 
     def _put_anew(self, unit: Unit) -> None:
         self._end(STREAM, unit)
         self._give_back(unit)
         self._stuck.add(unit)
 
-    def _lost_batches(self, lying: set[tuple[AgentName, Unit]]) -> list[Unit]:
-        now_s = self._clock()
-        unseen = {(agent, unit) for agent, ledger in self.ledgers.items() for unit in ledger.held} - lying
-        self._unseen_s = {key: self._unseen_s.get(key, now_s) for key in unseen}
-        lost = []
-        for (agent, unit), since_s in self._unseen_s.items():
-            if since_s <= now_s - self._lease_timeout_s:
-                self.ledgers[agent].decline(unit)
-                self._give_back(unit)
-                self._stuck.add(unit)
-                lost.append(unit)
-        return lost
+    def _lost_batches(self, lying: Collection[tuple[AgentName, Unit]]) -> list[Unit]:
+        held = {(agent, unit) for agent, ledger in self.ledgers.items() for unit in ledger.held}
+        lost = self._unseen_s.over(held.difference(lying))
+        for agent, unit in lost:
+            self._do_again(agent, unit)
+        return [unit for _, unit in lost]

@@ -11,7 +11,9 @@ from pathlib import Path
 from common.errors import SettingsError
 from common.whole_file import explained
 
-SECRET_MODE, PUBLIC_MODE, DIRECTORY_MODE = 0o600, 0o644, 0o700
+SECRET_MODE, PUBLIC_MODE = 0o600, 0o644
+DIRECTORY_MODE, FOLDER_MODE = 0o700, 0o777
+"""Of a folder of secrets, and of any other: the umask takes from it."""
 
 
 @contextmanager

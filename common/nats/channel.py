@@ -114,6 +114,8 @@ class NatsChannel(Generic[E]):
             "reconnect_time_wait": 0, "connect_timeout": CONNECT_S, "ping_interval": PING_S,
             "max_outstanding_pings": PINGS_MAX, "pending_size": SENDING_BYTES, **login.options(),
         }  # fmt: skip
+        self._must_hide = address.tls or "tls" in self._options
+        """Whether to have nothing to do with a server that speaks in the clear."""
         self._state, self._reason = State.AWAY, ""
         self._error: RookeryError | None = None
         self._condition = threading.Condition()
@@ -263,6 +265,7 @@ class NatsChannel(Generic[E]):
     async def _main(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._loop.set_exception_handler(_pass_over)
+        logging.getLogger("asyncio").addFilter(_says_something)
         self._started.set()
         pause_s = FIRST_PAUSE_S
         while not self._closing.is_set() and self._error is None:
@@ -297,7 +300,7 @@ class NatsChannel(Generic[E]):
             if not trying.done():
                 why[0] = why[0] or "it took too long"
             elif (error := trying.exception()) is None:
-                if not self._address.tls or client._server_info.get("tls_required"):
+                if not self._must_hide or client._server_info.get("tls_required"):
                     return client
                 why[0] = "it speaks no TLS"
             elif not isinstance(error, nats.errors.NoServersError):
@@ -446,6 +449,11 @@ def _pass_over(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None
     """Nats-py leaves tasks behind whose errors nobody asks for."""
     del loop
     log.debug("passed over", extra={"what": str(context.get("message")), "why": str(context.get("exception"))})
+
+
+def _says_something(record: logging.LogRecord) -> bool:
+    """Whether asyncio's word is worth hearing: how nats-py ends a connection over TLS is not."""
+    return "eof_received" not in record.getMessage()
 
 
 def _plain(error: BaseException) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from common.errors import SettingsError
+from common.key_files import refuse_open
 from common.keys import KeyHolder
 
 FOLDER = "nats"
@@ -48,11 +49,13 @@ class NatsLogin:
     def options(self) -> dict[str, Any]:
         """Return what nats-py's `connect` takes of it; raise SettingsError for a missing or odd file."""
         options: dict[str, Any] = {}
+        for secret in filter(None, (self.seed_file, self.credentials_file)):
+            _read(secret)
+            refuse_open(secret)
         if self.seed_file is not None:
             _check_seed(self.seed_file)
             options["nkeys_seed"] = str(self.seed_file)
         if self.credentials_file is not None:
-            _read(self.credentials_file)
             options["user_credentials"] = str(self.credentials_file)
         if self.ca_file is not None:
             options["tls"] = _trusting(self.ca_file)

@@ -7,7 +7,6 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from common.errors import MessageError, OperatorError
@@ -15,6 +14,7 @@ from common.nats import objects
 from common.nats.connection import NOT_FOUND, Away, NatsConnection, NobodyThere, Rejected
 from common.nats.names import ACTORS, NatsNames
 from common.nats.plan import DESCRIPTION, Config, NatsPlan
+from common.nats.stock import Stock
 from common.nats.unit_objects import object_name, unit_of
 from common.words import AgentName, Unit
 
@@ -36,20 +36,6 @@ _NOT_ENABLED = {10039, 10076}
 _NO_JETSTREAM = "that NATS server has no JetStream: start it with -js, or see to `jetstream` in its configuration"
 
 
-@dataclass(frozen=True, slots=True)
-class Stock:
-    """What lies in a run's streams at one moment."""
-
-    batches: frozenset[tuple[AgentName, Unit]]
-    """Of which the server has a part or all."""
-    units: frozenset[Unit]
-    """Waiting for an actor, or with one."""
-    games: frozenset[Unit]
-    """Units whose games are in the object store."""
-    leased: int
-    """Of the units, those that were delivered to somebody and not acknowledged."""
-
-
 async def prepare(connection: NatsConnection, plan: NatsPlan, *, timeout_s: float = PREPARE_S) -> None:
     """Make the streams and consumers of a plan, and change those that are there and differ.
 
@@ -63,7 +49,7 @@ async def prepare(connection: NatsConnection, plan: NatsPlan, *, timeout_s: floa
         await _insist(lambda stream=stream, config=config: _make_consumer(connection, stream, config), end_s)  # type: ignore[misc]
 
 
-async def read_stock(connection: NatsConnection, names: NatsNames) -> Stock:
+async def read_stock(connection: NatsConnection, names: NatsNames, agents: Iterable[AgentName] = ()) -> Stock:
     """Return what lies in the streams; raise Away or Rejected where they can't be read."""
     # Units first: one that is gone by then has had its batches in the stream before.
     units: set[Unit] = set()
@@ -83,9 +69,39 @@ async def read_stock(connection: NatsConnection, names: NatsNames) -> Stock:
         unit = unit_of(names.games.object_of(subject))
         if unit is not None:
             games.add(unit)
-    about = await connection.api(f"CONSUMER.INFO.{names.units_stream}.{ACTORS}", timeout_s=API_S)
-    leased = int(about.get("num_ack_pending", 0))
-    return Stock(frozenset(batches), frozenset(units), frozenset(games), leased)
+    # Consumers last: what has come meanwhile counts as waiting.
+    waiting, _ = await _pending(connection, names.units_stream, ACTORS)
+    idle = [agent for agent in agents if await _is_idle(connection, names, agent)]
+    return Stock(
+        batches=frozenset(batches), units=frozenset(units), games=frozenset(games), units_waiting=waiting,
+        idle=frozenset(idle),
+    )  # fmt: skip
+
+
+async def _is_idle(connection: NatsConnection, names: NatsNames, agent: AgentName) -> bool:
+    return await _pending(connection, names.experience_stream, names.learner(agent)) == (0, 0)
+
+
+async def _pending(connection: NatsConnection, stream: str, consumer: str) -> tuple[int, int]:
+    """Return how many messages wait for a consumer's fetching, and how many it has fetched and not acknowledged."""
+    about = await connection.api(f"CONSUMER.INFO.{stream}.{consumer}", timeout_s=API_S)
+    return int(about.get("num_pending", 0)), int(about.get("num_ack_pending", 0))
+
+
+async def delete_all(connection: NatsConnection, stream: str, subject: str) -> None:
+    """Take all messages of one subject out of a stream; raises Away and Rejected.
+
+    One by one: where a subject is purged, a server of 2.9.10 has consumers pass over what stands behind, unread.
+    """
+    while True:
+        try:
+            last = await connection.api(f"STREAM.MSG.GET.{stream}", {"last_by_subj": subject}, timeout_s=API_S)
+        except Rejected as error:
+            if error.code == NOT_FOUND:
+                return
+            raise
+        request = {"seq": last["message"]["seq"], "no_erase": True}
+        await connection.api(f"STREAM.MSG.DELETE.{stream}", request, timeout_s=API_S)
 
 
 async def drop_all_units(connection: NatsConnection, names: NatsNames) -> None:
@@ -93,10 +109,18 @@ async def drop_all_units(connection: NatsConnection, names: NatsNames) -> None:
     await connection.api(f"STREAM.PURGE.{names.units_stream}", timeout_s=API_S)
 
 
+async def drop_batches(
+    connection: NatsConnection, names: NatsNames, batches: Iterable[tuple[AgentName, Unit]]
+) -> None:
+    """Take batches out of their stream, all parts of them; raises Away and Rejected."""
+    for agent, unit in batches:
+        await delete_all(connection, names.experience_stream, names.batch(agent, unit))
+
+
 async def drop_units(connection: NatsConnection, names: NatsNames, units: Iterable[Unit]) -> None:
     """Take units out of their stream, and their games out of the object store; raises Away and Rejected."""
     for unit in units:
-        await connection.api(f"STREAM.PURGE.{names.units_stream}", {"filter": names.unit(unit)}, timeout_s=API_S)
+        await delete_all(connection, names.units_stream, names.unit(unit))
         about = await objects.look(connection, names.games, object_name(unit))
         if about is not None:
             await objects.remove(connection, names.games, about)

@@ -14,6 +14,7 @@ from common.nats import frames, objects
 from common.nats.connection import SUBJECT_TAKEN, Away, NatsConnection, Rejected
 from common.nats.group import Group
 from common.nats.names import GAMES, NatsNames
+from common.nats.streams import delete_all
 from common.nats.unit_objects import object_name
 from common.trouble import is_told
 from common.words import Unit
@@ -133,8 +134,7 @@ class UnitDesk:
         """Take the message that is there away, once, if this one is to replace it; return whether it was."""
         if not waiting.replaces:
             return False
-        request = {"filter": self._names.unit(waiting.unit)}
-        await connection.api(f"STREAM.PURGE.{self._names.units_stream}", request)
+        await delete_all(connection, self._names.units_stream, self._names.unit(waiting.unit))
         waiting.replaces = False
         return True
 

@@ -11,10 +11,9 @@ An actor's, collector's or operator's key has its name, a learner's has its agen
 pyzmq's certificates (ZPL); keys are Z85 text of 40 characters.
 """
 
-import os
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +22,18 @@ import zmq.auth
 from zmq.utils import z85
 
 from common.errors import SettingsError
+from common.key_files import (
+    DIRECTORY_MODE,
+    FOLDER_MODE,
+    PUBLIC_MODE,
+    SECRET_MODE,
+    is_there,
+    listed,
+    make_folder,
+    reading,
+    refuse_open,
+    write_new,
+)
 from common.keys import BROKER, KeyHolder
 from common.messages import Role
 from common.whole_file import explained
@@ -58,34 +69,34 @@ class KeyDirectory:
 
     def init(self) -> None:
         """Make the directory and the broker's key pair; raise SettingsError where there is one already."""
-        if _exists(self._public(BROKER)):
+        if is_there(self._public(BROKER)):
             raise SettingsError(f"{self._public(BROKER)} is there already: this directory has its broker's keys")
         with explained(self.path):
-            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.path.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
             for role in Role:
                 (self.path / "allow" / f"{role.value}s").mkdir(parents=True, exist_ok=True)
-                (self.path / f"{role.value}s").mkdir(mode=0o700, exist_ok=True)
+                (self.path / f"{role.value}s").mkdir(mode=DIRECTORY_MODE, exist_ok=True)
         self._make_pair(BROKER)
 
     def add(self, holder: KeyHolder) -> None:
         """Make a key pair and allow it; raise SettingsError where that name has one or had one."""
         if not NAME.fullmatch(holder.name):
             raise SettingsError(f"{holder.name!r} is no name: {NAME_RULE}")
-        if not _exists(self.path / "allow"):
+        if not is_there(self.path / "allow"):
             raise SettingsError(f"{self.path} is no directory of keys: type `rookery keys init` first")
         for path in (self._public(holder), self._secret(holder)):
-            if _exists(path):
+            if is_there(path):
                 raise SettingsError(f"{path} is there already; to replace it, revoke that key first")
         self._make_pair(holder)
 
     def revoke(self, holder: KeyHolder) -> Path:
         """Allow a key no more; its public half is kept among the revoked ones. Return where."""
         public = self._public(holder)
-        if holder.role is not None and not _exists(public) and self.has_secret(holder):
+        if holder.role is not None and not is_there(public) and self.has_secret(holder):
             with explained(self._secret(holder)):  # a pair that was half made
                 self._secret(holder).unlink()
             return self._secret(holder)
-        if holder.role is None or not _exists(public):
+        if holder.role is None or not is_there(public):
             known = ", ".join(self.names(holder.role)) if holder.role is not None else ""
             raise SettingsError(f"{holder} has no key in {public.parent}; there are: {known or 'none'}")
         with explained(public):
@@ -100,14 +111,14 @@ class KeyDirectory:
     def allowed(self) -> Iterator[tuple[KeyHolder, Path]]:
         """Yield who is allowed, by role and name, with the file of the public key."""
         for role in Role:
-            for path in _listed(self.path / "allow" / f"{role.value}s", PUBLIC):
+            for path in listed(self.path / "allow" / f"{role.value}s", PUBLIC):
                 yield KeyHolder(role, path.name.removesuffix(PUBLIC)), path
 
     def stamps(self) -> dict[Path, tuple[int, int, int]]:
         """Return what tells each allowed public key's file from what it was before it was changed."""
         found = {}
         for _, path in self.allowed():
-            with _reading(path), suppress(FileNotFoundError):  # revoked at this very moment
+            with reading(path), suppress(FileNotFoundError):  # revoked at this very moment
                 status = path.stat()
                 found[path] = (status.st_mtime_ns, status.st_ino, status.st_size)
         return found
@@ -117,17 +128,17 @@ class KeyDirectory:
         return [
             path
             for role in Role
-            for path in _listed(self.path / "revoked" / f"{role.value}s", "")
+            for path in listed(self.path / "revoked" / f"{role.value}s", "")
             if PUBLIC in path.name
         ]
 
     def names(self, role: Role) -> list[str]:
         """Return the names in a role whose secret keys are here."""
-        return [path.name.removesuffix(SECRET) for path in _listed(self.path / f"{role.value}s", SECRET)]
+        return [path.name.removesuffix(SECRET) for path in listed(self.path / f"{role.value}s", SECRET)]
 
     def has_secret(self, holder: KeyHolder) -> bool:
         """Whether the secret key of a holder is in this directory."""
-        return _exists(self._secret(holder))
+        return is_there(self._secret(holder))
 
     # Using ---------------------------------------------------------------------------------------
 
@@ -154,10 +165,7 @@ class KeyDirectory:
         public, secret = _read(path, advice)
         if secret is None:
             raise SettingsError(f"{path} has no secret key in it: {advice}")
-        with _reading(path):
-            mode = path.stat().st_mode
-        if mode & 0o077:
-            raise SettingsError(f"{path}: others may read it; type: chmod 600 {path}")
+        refuse_open(path)
         return public, secret
 
     def _public(self, holder: KeyHolder) -> Path:
@@ -176,9 +184,9 @@ class KeyDirectory:
             f"# Secret key of {holder}: whoever has it is {holder}.",
             public,
             secret,
-            mode=0o600,
+            mode=SECRET_MODE,
         )
-        _write(self._public(holder), f"# Public key of {holder}.", public, mode=0o644)
+        _write(self._public(holder), f"# Public key of {holder}.", public, mode=PUBLIC_MODE)
 
 
 def public_key(path: Path) -> bytes:
@@ -191,7 +199,7 @@ def _read(path: Path, advice: str) -> tuple[bytes, bytes | None]:
     try:
         public, secret = zmq.auth.load_certificate(path)
     except OSError as error:  # pyzmq's own, without a number, where there is no file
-        reason = error.strerror or ("it can't be read" if _exists(path) else "there is no such key")
+        reason = error.strerror or ("it can't be read" if is_there(path) else "there is no such key")
         raise SettingsError(f"{path}: {reason}; {advice}") from error
     except (ValueError, IndexError) as error:
         raise SettingsError(f"{path}: no key in it; {advice}") from error
@@ -204,39 +212,8 @@ def _read(path: Path, advice: str) -> tuple[bytes, bytes | None]:
     return public, secret
 
 
-@contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    """Turn the system's errors into one line that names `path`."""
-    try:
-        yield
-    except OSError as error:
-        raise SettingsError(f"{path}: can't be read: {error.strerror}; keys are for their owner alone") from error
-
-
-def _exists(path: Path) -> bool:
-    """Whether a file is there; SettingsError where one may not look."""
-    with _reading(path):
-        try:
-            path.lstat()
-        except (FileNotFoundError, NotADirectoryError):
-            return False
-    return True
-
-
-def _listed(folder: Path, ending: str) -> list[Path]:
-    """Return the files in a folder whose names end so, sorted; none where there is no such folder."""
-    with _reading(folder), suppress(FileNotFoundError):
-        return sorted(path for path in folder.iterdir() if path.name.endswith(ending))
-    return []
-
-
 def _write(path: Path, title: str, public: str, secret: str | None = None, *, mode: int) -> None:
     lines = [title, "curve", f'    public-key = "{public}"']
     lines += [f'    secret-key = "{secret}"'] if secret is not None else []
-    with explained(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write("\n".join(lines) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+    make_folder(path.parent, FOLDER_MODE)
+    write_new(path, ("\n".join(lines) + "\n").encode("ascii"), mode=mode)

@@ -93,15 +93,17 @@ def test_a_server_that_is_killed_is_started_again_and_sigterm_ends_all(tmp_path:
     second = seats(directory, base_port)[1]
     with command(directory, base_port) as started:
 
-        def server() -> psutil.Process:
-            return started.service("-c", str(second.configuration_file))
+        def pids() -> set[int]:
+            return {process.pid for process in servers_of(started)}
 
         started.wait_for_line(ready(directory, base_port))
-        killed = server()
+        before = pids()
+        killed = started.service("-c", str(second.configuration_file))
         killed.kill()
-        wait_until(lambda: len(servers_of(started)) == SERVERS and server().pid != killed.pid, "three again")
+        wait_until(lambda: len(pids() - before) == 1 and killed.pid not in pids(), "another in its place")
+        (pid,) = pids() - before
         where = f"{second.address}, route 127.0.0.1:{base_port + SERVERS + 1}"
-        started.wait_for_line(f"started again: n2: {where}, pid {server().pid}, log {second.log_file}")
+        started.wait_for_line(f"started again: n2: {where}, pid {pid}, log {second.log_file}")
         started.process.terminate()
         ended = started.end()
         assert started.processes() == []

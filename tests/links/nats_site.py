@@ -1,10 +1,10 @@
-"""NATS: a real server, and the broker's side in a thread of this process."""
+"""NATS: a real server with TLS and a key for everybody, and the broker's side in a thread of this process."""
 
 import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,25 +13,31 @@ from broker.nats_broker import NatsBroker
 from broker.registry import AWAY_AFTER_S
 from broker.stream_dispatcher import StreamDispatcher
 from common.keys import BROKER, KeyHolder
+from common.messages import Role
 from common.nats import answers, frames, objects, parts
-from common.nats.address import NatsAddress
 from common.nats.channel import NatsChannel
-from common.nats.connection import Message, NatsConnection
+from common.nats.connection import Message, NatsConnection, Rejected
 from common.nats.names import NatsNames
 from common.nats.plan import NatsPlan
-from common.nats.server import NatsServer
-from common.nats.server_config import NatsServerSettings
 from common.nats.transport import NatsTransport
 from common.nats.way import NatsWay
 from common.session import new_session
 from tests.broker.live import JumpingClock
-from tests.conftest import free_base_port
+from tests.common.nats.guarded import GuardedServer
 from tests.links.games import FewGames
 from tests.links.peers import AGENTS, IDENTITY
+from tests.links.site import OPERATOR
 from tests.until import PATIENCE_S, until
 
 NAMES = NatsNames("suite")
 ANSWER_S = 10.0
+KNOWN = [
+    OPERATOR,
+    KeyHolder(Role.COLLECTOR, "logs"),
+    *(KeyHolder(Role.ACTOR, f"actor-{number}") for number in range(2)),
+    *(KeyHolder(Role.LEARNER, agent) for agent in AGENTS),
+]
+"""Who has a key from the start."""
 
 
 class LiveNatsBroker:
@@ -49,6 +55,7 @@ class LiveNatsBroker:
                 names=way.names, agents=AGENTS, max_units_ahead=ahead, lease_timeout_s=lease_s,
                 redelivery_s=redelivery_s,
             ),
+            # Not `secure`: the tests have peers go by names that are not their keys.
             software="0.1.0", audit_s=0.3, clock=self.clock,
         )  # fmt: skip
         self._stopping = threading.Event()
@@ -86,16 +93,19 @@ class NatsSite:
     weights_pass_the_broker = False
 
     def __init__(self, folder: Path) -> None:
-        self._server = NatsServer(NatsServerSettings(directory=folder, port=free_base_port()))
+        folder.mkdir()
+        self._server = GuardedServer(folder, NAMES)
+        self._server.allow(*KNOWN)
         self._live: LiveNatsBroker | None = None
 
     def __enter__(self) -> Self:
-        self._server.start()
+        self._server.__enter__()
         return self
 
     def __exit__(self, *error: object) -> None:
         assert self._live is None
-        self._server.kill()
+        self._server.__exit__()
+        assert self._server.violations == []
 
     @contextmanager
     def broker(self, *, units: int = 8, ahead: int = 64) -> Iterator[None]:
@@ -135,7 +145,8 @@ class NatsSite:
             impostor.close()
 
     def _way(self, holder: KeyHolder) -> NatsWay:
-        return NatsWay(NatsAddress.parse(self._server.address), NAMES, holder)
+        self._server.allow(holder)
+        return self._server.way(holder)
 
 
 class _Somebody:
@@ -157,7 +168,8 @@ class _Somebody:
 
     async def _serve(self, connection: NatsConnection) -> None:
         await self.listen(connection)
-        await connection.api("INFO")  # the server knows by now what is listened to
+        with suppress(Rejected):  # a question that everybody may ask: the server knows by then who listens to what
+            await connection.api(f"STREAM.INFO.{NAMES.logs_stream}")
         self._is_there.set()
         await asyncio.Event().wait()
 

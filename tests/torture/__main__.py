@@ -31,7 +31,7 @@ from tests.torture.outcome import Outcome, Setting
 from tests.torture.table import COLUMNS, as_json, as_markdown, cells
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-PARTS = ("kills", "zombies", "disks", "networks", "slow", "fleet", "frames", "strangers", "model")
+PARTS = ("kills", "zombies", "disks", "networks", "nats", "slow", "fleet", "frames", "strangers", "model")
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ def make_nkey(path: Path) -> str:
     raw += os.urandom(32)
     raw += nkeys.crc16(raw).to_bytes(2, "little")
     seed = base64.b32encode(bytes(raw)).rstrip(b"=")
+    path.touch(mode=0o600)
     path.write_bytes(seed)
     public: bytes = nkeys.from_seed(bytearray(seed)).public_key
     return public.decode()

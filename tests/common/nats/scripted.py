@@ -33,7 +33,8 @@ from common.nats.connection import Message as Came
 from common.nats.connection import NatsConnection
 from common.nats.names import GAMES, NatsNames
 from common.nats.plan import NatsPlan
-from common.nats.streams import Stock, prepare, read_stock
+from common.nats.stock import Stock
+from common.nats.streams import prepare, read_stock
 from common.nats.transport import NatsTransport
 from common.nats.way import NatsWay
 from tests.links.games import game

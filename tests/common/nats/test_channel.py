@@ -176,6 +176,7 @@ def test_an_nkey_lets_in_whom_the_server_lists_and_nobody_else(nats_server_binar
 
 
 def test_credentials_that_are_missing_or_none_are_told_at_once(tmp_path, channel):
+    (tmp_path / "odd").touch(mode=0o600)
     (tmp_path / "odd").write_text("no seed")
     for login in (
         NatsLogin(seed_file=tmp_path / "missing"), NatsLogin(seed_file=tmp_path / "odd"),

@@ -8,7 +8,8 @@ from common.nats.names import NatsNames
 from common.nats.plan import NatsPlan
 from common.nats.server import NatsServer
 from common.nats.server_config import ClusterSeat, NatsServerSettings
-from common.nats.streams import Stock, prepare, read_stock, subjects_in
+from common.nats.stock import Stock
+from common.nats.streams import prepare, read_stock, subjects_in
 from tests.common.nats.driven import Driven
 from tests.conftest import free_base_port
 
@@ -128,7 +129,9 @@ def test_a_server_without_jetstream_is_told(nats_server_binary, tmp_path, monkey
 
 def test_what_lies_in_the_streams_is_read(driven):
     driven.do(prepare(driven.connection, PLAN))
-    assert driven.do(read_stock(driven.connection, NAMES)) == Stock(frozenset(), frozenset(), frozenset(), 0)
+    assert driven.do(read_stock(driven.connection, NAMES)) == Stock(
+        batches=frozenset(), units=frozenset(), games=frozenset(), units_waiting=0, idle=frozenset()
+    )
     for subject in (
         NAMES.unit(0),
         NAMES.unit(7),
