@@ -27,6 +27,7 @@ from common.nats import answers, frames
 from common.nats.connection import Away, Message, NatsConnection, Rejected
 from common.nats.group import Group
 from common.nats.plan import NatsPlan
+from common.nats.seat import ASK_S, Seat
 from common.nats.stock import Stock
 from common.nats.streams import discard, drop_all_units, drop_batches, drop_units, prepare, read_stock
 from common.nats.unit_desk import UnitDesk
@@ -77,6 +78,7 @@ class NatsBroker:
         secure: bool = False,
         discard: bool = False,
         leases_over: bool = False,
+        ask_s: float = ASK_S,
         audit_s: float = AUDIT_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -87,6 +89,7 @@ class NatsBroker:
         self._secure, self._audit_s, self._clock = secure, audit_s, clock
         self._discard, self._leases_over = discard, leases_over
         self._channel = way.channel(self._serve, "cuts", events_max=SAID_MAX)
+        self._seat = Seat(way.names, session, ask_s=ask_s)
         self._units = UnitDesk(way.names, session)
         self._peers: OrderedDict[bytes, KeyHolder] = OrderedDict()
         """Who has spoken, by session."""
@@ -113,8 +116,8 @@ class NatsBroker:
 
     @property
     def works(self) -> bool:
-        """Whether the streams are there and were looked at."""
-        return self._has_looked
+        """Whether the streams are there and were looked at, or this broker stands by for another."""
+        return self._has_looked or self._seat.stands_by
 
     def reread_keys(self) -> None:
         """Do nothing: the servers have the list of allowed keys."""
@@ -202,6 +205,7 @@ class NatsBroker:
     # The channel's loop ----------------------------------------------------------------------------
 
     async def _serve(self, connection: NatsConnection) -> None:
+        await self._seat.take(connection)
         if self._discard:
             await discard(connection, self._plan)
             self._discard = False
@@ -213,6 +217,7 @@ class NatsBroker:
             await connection.subscribe(subject, take, max_messages=SAID_MAX, max_bytes=SAID_BYTES_MAX)
         log.info("at work", extra={"server": connection.about, "namespace": self._names.namespace})
         async with Group() as group:
+            group.create_task(self._seat.keep(connection))
             group.create_task(self._units.run(connection))
             group.create_task(self._look_now_and_then(connection))
 

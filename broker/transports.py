@@ -38,7 +38,7 @@ class Broker(Protocol):
 
     @property
     def works(self) -> bool:
-        """Whether it has all that it needs to work."""
+        """Whether it has all that it needs, or stands by for another broker."""
 
     def run(self, stopping: "Callable[[], bool]") -> None:
         """Work until `stopping`."""
@@ -79,7 +79,9 @@ def _on_nats(settings: Settings, session: str, feed: UnitFeed, *, discard: bool)
     way = nats_way(settings, BROKER)
     from broker.nats_broker import NatsBroker  # with the extra `nats`
     from common.nats.plan import NatsPlan
+    from common.nats.seat import ASK_S
 
+    own = settings.transport == OWN_SERVER  # of which no other broker knows
     agents = _agents(settings)
     return NatsBroker(
         way=way,
@@ -103,7 +105,8 @@ def _on_nats(settings: Settings, session: str, feed: UnitFeed, *, discard: bool)
         software=version("rookery"),
         secure=settings.keys is not None,
         discard=discard,
-        leases_over=settings.transport == OWN_SERVER,
+        leases_over=own,
+        ask_s=0.0 if own else ASK_S,
     )
 
 

@@ -11,7 +11,7 @@ answer to a request is to go: see docs/decisions/0021-keys-on-nats.md.
 
 from dataclasses import dataclass
 
-from common.keys import KeyHolder
+from common.keys import BROKER, KeyHolder
 from common.messages import Role
 from common.nats.names import ACTORS, COLLECTOR, Bucket, NatsNames
 
@@ -41,7 +41,7 @@ def permissions_of(holder: KeyHolder, names: NatsNames) -> Permissions:
         case Role.OPERATOR:
             said, heard = (names.ask(holder.name), SERVERS), ()
         case None:
-            said, heard = _broker(names), (names.controls, names.asks)
+            said, heard = _broker(names), (names.controls, names.asks, names.to(BROKER, "*"))
     if holder.role not in (Role.OPERATOR, None):
         said = (names.control(holder), *said)
     logs = (names.log(holder), f"$JS.API.STREAM.INFO.{names.logs_stream}")

@@ -16,7 +16,7 @@ from common.errors import OperatorError
 from common.keys import BROKER, KeyHolder
 from common.links import LeasedUnit
 from common.messages import RawGame, Refusal, Role, StatusRequest, Welcome
-from common.nats import frames
+from common.nats import frames, seat
 from common.nats.address import NatsAddress
 from common.nats.connection import Message
 from common.nats.names import ACTORS, NatsNames
@@ -215,3 +215,49 @@ def test_streams_that_hold_units_of_another_run_are_left_alone(server, driven):
     with pytest.raises(OperatorError, match="holds 1 messages of a run of other games or settings"):
         driven.do(prepare(driven.connection, dataclasses.replace(plan, run_id="after")))
     assert driven.do(read_stock(driven.connection, NAMES)).units == {3}
+
+
+def test_a_second_broker_stands_by_and_takes_over_when_the_first_is_silent(
+    server, learners, actor, operator, monkeypatch
+):
+    monkeypatch.setattr(seat, "SILENT_S", 1.5)
+    first, second = broker(server), broker(server)
+    first.__enter__()
+    second.feed.__enter__()
+    second.broker.__enter__()
+    second._thread.start()
+    both = learners()
+    one = actor(capacity=8)
+    one.wait(LeasedUnit, 8)
+    assert operator.status(5.0).broker == first.broker.desk.session
+    assert second.broker.works
+    assert not second.broker._has_looked
+    first.__exit__()
+
+    def all_go_on() -> None:
+        for peer in (*both, one):
+            peer.poll()
+            peer.stores = peer.makes = True
+
+    try:
+        until(lambda: second.broker._has_looked, all_go_on)
+        until(lambda: operator.status(5.0).finished or all(peer.units.count == 8 for peer in both), all_go_on)
+        assert operator.status(5.0).broker == second.broker.desk.session
+    finally:
+        second.__exit__()
+
+
+def test_of_two_brokers_at_work_the_one_that_began_later_gives_way(server, driven):
+    with broker(server) as first:
+        until(lambda: first.broker.works)
+        later = broker(server)
+        later.broker._seat._ask_s = 0.0  # as if it could not hear the first
+        later.feed.__enter__()
+        later.broker.__enter__()
+        later._thread.start()
+        until(lambda: later.error)
+        assert isinstance(later.error, seat.Displaced)
+        assert later.error.exit_code == 1
+        later._thread.join()
+        later.feed.__exit__(None, None, None)
+        later.broker.__exit__()

@@ -56,7 +56,7 @@ class LiveNatsBroker:
                 redelivery_s=redelivery_s,
             ),
             # Not `secure`: the tests have peers go by names that are not their keys.
-            software="0.1.0", audit_s=0.3, clock=self.clock,
+            software="0.1.0", ask_s=0.05, audit_s=0.3, clock=self.clock,
         )  # fmt: skip
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
