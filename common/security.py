@@ -17,6 +17,7 @@ from common.zmq.ports import Ports
 from common.zmq.transport import ZmqTransport
 
 if TYPE_CHECKING:
+    from common.nats.address import NatsAddress
     from common.nats.way import NatsWay
 
 ZMQ = "zmq"
@@ -49,16 +50,15 @@ def nats_way(settings: Settings, holder: KeyHolder) -> "NatsWay":
     Raises SettingsError as `reach` does, and OperatorError where Rookery was installed without its extra.
     """
     try:
-        from common.nats.address import NatsAddress
         from common.nats.login import NOBODY, NatsLogin
         from common.nats.names import NatsNames
         from common.nats.way import NatsWay
     except ModuleNotFoundError as error:
+        lacking = (error.name or "a package").partition(".")[0]
         raise OperatorError(
-            f"--transport {settings.transport}: {error.name} is not installed; pip install 'rookery[nats]'"
+            f"--transport {settings.transport}: {lacking} is not installed; pip install 'rookery[nats]'"
         ) from error
-    own = settings.transport == OWN_SERVER
-    address = NatsAddress.parse(f"nats://{settings.broker}:{settings.base_port}" if own else settings.transport)
+    address = nats_address(settings)
     login = NOBODY
     if settings.keys is not None:
         login = NatsLogin.of(Path(settings.keys), holder)
@@ -66,6 +66,14 @@ def nats_way(settings: Settings, holder: KeyHolder) -> "NatsWay":
         for host in address.hosts:
             _refuse_clear(settings, "transport", host)
     return NatsWay(address=address, names=NatsNames(settings.namespace), holder=holder, login=login)
+
+
+def nats_address(settings: Settings) -> "NatsAddress":
+    """Return where the NATS servers are that the settings name; raise SettingsError where they name none."""
+    from common.nats.address import NatsAddress
+
+    own = settings.transport == OWN_SERVER
+    return NatsAddress.parse(f"nats://{settings.broker}:{settings.base_port}" if own else settings.transport)
 
 
 def reach_as_operator(settings: Settings) -> Transport:

@@ -6,7 +6,7 @@ from pathlib import Path
 from common.errors import SettingsError
 from common.keys import BROKER, KeyHolder
 from common.messages import Role
-from common.security import ZMQ, is_loopback
+from common.security import ZMQ, is_loopback, nats_address
 from common.settings import Settings
 from common.zmq.keys import KeyDirectory
 from deploy.finding import Facts, Finding, fail, ok, warn
@@ -58,9 +58,7 @@ def _without(settings: Settings) -> Finding:
     if settings.transport == ZMQ:
         places, make = {"broker": [settings.broker], "bind": [settings.bind]}, "rookery keys init"
     else:
-        from common.nats.address import NatsAddress
-
-        places, make = {"transport": NatsAddress.parse(settings.transport).hosts}, "rookery keys init --nats"
+        places, make = {"transport": nats_address(settings).hosts}, "rookery keys init --nats"
     facts: Facts = {flag: ",".join(hosts) for flag, hosts in places.items()}
     facts |= {"insecure": settings.insecure}
     away = [f"--{flag} {host}" for flag, hosts in places.items() for host in hosts if not is_loopback(host)]

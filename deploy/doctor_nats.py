@@ -6,14 +6,15 @@ from pathlib import Path
 
 import psutil
 
-from common.errors import BrokerUnreachable, MessageError, Refused
+from common.errors import BrokerUnreachable, MessageError, OperatorError, Refused
 from common.keys import KeyHolder
 from common.nats.address import NatsAddress
 from common.nats.channel import NatsChannel, State
 from common.nats.connection import NatsConnection
 from common.nats.keys import NatsKeys
+from common.nats.server import find_server, server_version
 from common.nats.survey import SYNCS_FROM, Greeting, ServerState, greeting_of, states, version_of
-from common.security import nats_way, operator_of
+from common.security import OWN_SERVER, nats_address, nats_way, operator_of
 from common.settings import Settings
 from deploy.doctor_broker import SAME_RELEASE, ask, is_here, of_version
 from deploy.finding import Facts, Finding, Verdict, fail, ok, warn
@@ -30,8 +31,11 @@ _SYNC = re.compile(r"^[^#\n]*\bsync_interval\"?\s*[:=]?\s*\"?always\b", re.MULTI
 
 def check_nats(settings: Settings) -> Iterator[Finding]:
     """Look at the servers that the settings name, and at the broker behind them."""
-    address = NatsAddress.parse(settings.transport)
+    address = nats_address(settings)
     greetings, silent = _greet(address)
+    if settings.transport == OWN_SERVER and not greetings:
+        yield _own_server(address)
+        return
     reached = _reached(address, greetings, silent, settings)
     yield reached
     if reached.verdict is Verdict.FAIL:
@@ -55,6 +59,16 @@ def check_nats(settings: Settings) -> Iterator[Finding]:
     yield _on_disk(greetings, told)
     if holder == operator_of(settings):
         yield _broker(settings)
+
+
+def _own_server(address: NatsAddress) -> Finding:
+    """Look at what `rookery up` starts its server with."""
+    try:
+        binary = find_server()
+        told = f"nats-server {server_version(binary)}, {binary}: `rookery up` starts it at {address}"
+    except OperatorError as error:
+        return fail("nats", str(error), "", {"transport": OWN_SERVER})
+    return ok("nats", told, {"transport": OWN_SERVER})
 
 
 async def _idle(connection: NatsConnection) -> None:

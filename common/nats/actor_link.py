@@ -83,6 +83,8 @@ class NatsActorLink:
         """Weights that have come, the latest of each agent; under the lock."""
         self._fresh_lock = threading.Lock()
         self._positions, self._was_welcome = -1, False
+        self._broker = ""
+        """Session of the one that this actor is welcome to."""
         # In the loop only:
         self._hand = UnitsInHand()
         self._pull: Pull | None = None
@@ -161,6 +163,9 @@ class NatsActorLink:
         match message:
             case Welcome():
                 self._channel.call(self._watch.agents, message.agents)
+                if message.broker != self._broker:
+                    self._broker = message.broker
+                    self._channel.call(self._unsaid.clear)  # a new one looks at the streams itself
             case Order(action=Action.PAUSE | Action.DRAIN):
                 self._channel.call(self._accept, False)
             case Order(action=Action.RESUME):
@@ -279,7 +284,8 @@ class NatsActorLink:
     # The loop: what the server has -----------------------------------------------------------------
 
     def _on_stored(self, header: BatchHeader) -> None:
-        self._unsaid = [*self._unsaid[-UNSAID_MAX:], header]
+        self._unsaid.append(header)
+        del self._unsaid[:-UNSAID_MAX]
         self._say_headers()
         reply = self._hand.stored(header.unit, header.agent)
         if reply is not None:
