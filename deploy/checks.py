@@ -8,7 +8,7 @@ from actor.engine import Engine
 from common.errors import OperatorError
 from common.keys import BROKER, KeyHolder
 from common.messages import Role
-from common.security import ZMQ, listen, nats_way, operator_of
+from common.security import OWN_SERVER, ZMQ, listen, nats_way, operator_of
 from common.settings import EvaluationSource, Settings
 from common.zmq.keys import KeyDirectory
 from common.zmq.ports import CHANNELS
@@ -37,12 +37,16 @@ def check_ports(settings: Settings) -> None:
 
 
 def check_transport(settings: Settings) -> None:
-    """Raise OperatorError where the transport can't be had: for want of its extra, or of a server to start."""
+    """Raise OperatorError where the transport can't be had: for want of its extra, or of a server."""
     if settings.transport != ZMQ:
-        nats_way(settings, BROKER)
-        from deploy.own_server import check_server  # with the extra `nats`
+        way = nats_way(settings, BROKER)
+        from common.nats.knock import knock  # with the extra `nats`
+        from deploy.own_server import check_server
 
-        check_server(settings)
+        if settings.transport == OWN_SERVER:
+            check_server(settings)
+        else:
+            knock(way)
 
 
 def check_keys(settings: Settings) -> list[str]:

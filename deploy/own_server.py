@@ -20,9 +20,7 @@ NAME = "nats"
 
 
 def check_server(settings: Settings) -> None:
-    """Raise OperatorError where a server of its own is asked for and can't be had."""
-    if settings.transport != OWN_SERVER:
-        return
+    """Raise OperatorError where it can't be started."""
     find_server()
     if settings.keys is not None or not is_loopback(settings.bind) or settings.replicas > 1:
         raise SettingsError(

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from common import wire
-from common.errors import BrokerUnreachable, KeptOut, MessageError, Refused
+from common.errors import BrokerUnreachable, MessageError, Refused
 from common.messages import Action, Command, CommandReply, FromBroker, Message, Refusal, Status, StatusRequest
 from common.nats import frames
 from common.nats.answers import MAX_PACKED_BYTES, AnswerReader
-from common.nats.channel import State
 from common.nats.connection import Message as Came
 from common.nats.connection import NatsConnection, NobodyThere, status_of
+from common.nats.knock import unreachable
 from common.nats.way import NatsWay
 from common.session import new_session
 
@@ -66,7 +66,7 @@ class NatsOperatorLink:
                 if isinstance(reply, answer):
                     return reply
             time.sleep(max(0.0, min(AGAIN_S, end_s - time.monotonic())))
-        raise self._unreachable(timeout_s)
+        raise unreachable(self._way, channel, timeout_s)
 
     def _read(self, envelope: bytes) -> Message:
         try:
@@ -74,24 +74,6 @@ class NatsOperatorLink:
         except wire.ProtocolMismatch as error:
             raise Refused(f"the broker at {self._way.address} speaks another protocol: {error}") from error
         return reply
-
-    def _unreachable(self, timeout_s: float) -> BrokerUnreachable:
-        channel, address = self._channel, self._way.address
-        if channel.state is State.REFUSED:
-            return KeptOut(
-                f"the NATS server at {address} does not let us in ({channel.reason}): is this key in its "
-                "configuration, and is --keys right?"
-            )
-        if channel.state is State.CONNECTED:
-            return BrokerUnreachable(
-                f"no broker answers on NATS at {address} within {timeout_s:g} s: is rookery-broker running, and is "
-                f"--namespace {self._way.names.namespace} right?"
-            )
-        why = f" ({channel.reason})" if channel.reason else ""
-        return BrokerUnreachable(
-            f"no NATS server answers at {address} within {timeout_s:g} s{why}: "
-            "is it running, and is --transport right?"
-        )
 
 
 async def _idle(connection: NatsConnection) -> None:
