@@ -4,6 +4,7 @@ Made by the transport's broker (broker/router.py, broker/nats_broker.py), which 
 thread, and sends what it is given to send.
 """
 
+import itertools
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -23,6 +24,8 @@ from common.words import AgentName, Unit
 
 log = getLogger(__name__)
 
+LOOKED_AT_MAX = 1000
+"""Units whose games are looked at in one tick: a fleet's window holds tens of thousands."""
 MAX_REASONS = 100
 """Reasons under which dropped messages are counted; further ones are counted together."""
 
@@ -57,7 +60,7 @@ class Desk:
         )  # fmt: skip
         self._games: dict[Unit, bytes] = {}
         """Games of the units that some agent is still to get, as a lease carries them: read once, however often
-        a unit is leased. No more than the window holds."""
+        a unit is leased. No more than the window holds, and what a few ticks leave behind."""
         self._started_s = self._shared_s = clock()
         self._busy_s = self._share = 0.0
         self._process = psutil.Process()
@@ -90,13 +93,19 @@ class Desk:
         self.feed.check()
         for service in self.registry.long_gone():
             self.control.lost(service, "silent for long")
-        for unit in [unit for unit in self._games if not self.dispatcher.needed(unit)]:
-            del self._games[unit]
+        self._forget_games()
         if self.dispatcher.units_total is None and self.feed.units_total is not None:
             self.dispatcher.units_total = self.feed.units_total
             log.info("sources read", extra={"units": self.feed.units_total, "games": self.feed.games_total})
             for service in self.registry.of_role(Role.LEARNER):
                 self.control.send(service.hello.session, self.control.totals())
+
+    def _forget_games(self) -> None:
+        """Forget games that nobody needs any more; of many, a part at a time, each in turn."""
+        for unit in [*itertools.islice(self._games, LOOKED_AT_MAX)]:
+            games = self._games.pop(unit)
+            if self.dispatcher.needed(unit):
+                self._games[unit] = games  # behind all others
 
     def status(self) -> Status:
         """Return how things stand."""

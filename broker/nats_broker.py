@@ -29,7 +29,7 @@ from common.nats.group import Group
 from common.nats.plan import NatsPlan
 from common.nats.seat import ASK_S, Seat
 from common.nats.stock import Stock
-from common.nats.streams import discard, drop_all_units, drop_batches, drop_units, prepare, read_stock
+from common.nats.streams import deliver_anew, discard, drop_all_units, drop_batches, drop_units, prepare, read_stock
 from common.nats.unit_desk import UnitDesk
 from common.nats.way import NatsWay
 from common.trouble import is_told
@@ -39,6 +39,8 @@ log = logging.getLogger(__name__)
 
 TICK_S = 0.5
 POLL_S = 0.05
+AGAIN_S = 1.0
+"""After a request to the server that failed."""
 AUDIT_S = 5.0
 """Between two looks at what lies in the streams."""
 SAID_MAX = 20_000
@@ -91,6 +93,8 @@ class NatsBroker:
         self._channel = way.channel(self._serve, "cuts", events_max=SAID_MAX)
         self._seat = Seat(way.names, session, ask_s=ask_s)
         self._units = UnitDesk(way.names, session)
+        self._successors: asyncio.Queue[AgentName] = asyncio.Queue()
+        """Agents whose learner may be another one: what was under way to the one before is to come to it."""
         self._peers: OrderedDict[bytes, KeyHolder] = OrderedDict()
         """Who has spoken, by session."""
         self._asking = ""
@@ -129,6 +133,8 @@ class NatsBroker:
             begun_s = self._clock()
             for event in events:
                 self._take(event)
+            for agent in self._dispatcher.successors():
+                self._channel.call(self._successors.put_nowait, agent)
             self._cut()
             now_s = self._clock()
             self.desk.worked(now_s - begun_s)
@@ -220,6 +226,7 @@ class NatsBroker:
             group.create_task(self._seat.keep(connection))
             group.create_task(self._units.run(connection))
             group.create_task(self._look_now_and_then(connection))
+            group.create_task(self._deliver_to_successors(connection))
 
     async def _on_said(self, message: Message) -> None:
         self._pass_on(_Said(message.subject, message.data, inbox=""))
@@ -250,6 +257,24 @@ class NatsBroker:
                 if is_told(failures):
                     log.warning("streams not read", extra={"reason": str(error), "count": failures})
             await asyncio.sleep(self._audit_s)
+
+    async def _deliver_to_successors(self, connection: NatsConnection) -> None:
+        failures = 0
+        while True:
+            agent = await self._successors.get()
+            try:
+                await deliver_anew(connection, self._plan, agent)
+                failures = 0
+            except (Away, Rejected) as error:
+                if connection.lost:
+                    raise
+                failures += 1
+                if is_told(failures):
+                    log.warning(
+                        "not delivered anew", extra={"agent": agent, "reason": str(error), "count": failures}
+                    )
+                self._successors.put_nowait(agent)
+                await asyncio.sleep(AGAIN_S)
 
     async def _clear(self, units: Iterable[Unit], batches: Iterable[tuple[AgentName, Unit]]) -> None:
         """Take what is no use any more out of the streams."""

@@ -12,7 +12,8 @@ from broker.announced_ledger import AnnouncedLedger
 from broker.dispatcher import ActorState, Dispatcher
 from broker.patience import Patience
 from common.errors import MessageError
-from common.messages import BatchHeader
+from common.intervals import IntervalSet
+from common.messages import BatchHeader, StoreTotals
 from common.nats.stock import Stock
 from common.words import AgentName, Unit
 
@@ -68,6 +69,10 @@ class StreamDispatcher(Dispatcher):
         """Units whose message in the stream, if there is one yet, is no use: leased to an actor that has gone, or
         about to be acknowledged."""
         self.actors[STREAM] = ActorState(session="", capacity=sys.maxsize)
+        self._learners: dict[AgentName, str] = {}
+        """Session of each agent's last learner."""
+        self._successors: list[AgentName] = []
+        """Agents that have got another learner, or the first that this broker knows of."""
         self._nobodys_s = Patience[Unit](NOBODYS_S, clock)
         """Units that neither wait in the stream nor are in anybody's hands."""
         self._passed_over_s = Patience[tuple[AgentName, Unit]](NOBODYS_S, clock)
@@ -113,6 +118,26 @@ class StreamDispatcher(Dispatcher):
         leased = super().holder(agent, unit)
         names = [name for name, units in self._in_hand.items() if unit in units]
         return (names[0], leased[1]) if leased is not None and names else None
+
+    # Learners -------------------------------------------------------------------------------------
+
+    def learner_joined(
+        self, agent: AgentName, session: str, stored: IntervalSet, trained_units: int, totals: StoreTotals
+    ) -> int:
+        """Take a learner's word; return how many units its store has lost since it was last here."""
+        if self._learners.get(agent) != session:
+            self._successors.append(agent)
+        self._learners[agent] = session
+        return super().learner_joined(agent, session, stored, trained_units, totals)
+
+    def successors(self) -> list[AgentName]:
+        """Return the agents whose learner is another one than when this was asked last.
+
+        What was under way to the one before is to be delivered to it. It may be the same one, which a broker before
+        this knew: then it gets some batches twice, and drops them.
+        """
+        found, self._successors = self._successors, []
+        return found
 
     # The stream -----------------------------------------------------------------------------------
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 ZMQ = "zmq"
 """Value of the setting `transport`: the embedded one. Any other is the address of a NATS cluster."""
+RENEWALS = 10
+"""Times that a lease on NATS is renewed, while its actor gets on, before it would run out."""
 OWN_SERVER = "nats"
 """The same: a NATS server at the broker's host and base port, which `rookery up` starts for its run."""
 
@@ -65,7 +67,10 @@ def nats_way(settings: Settings, holder: KeyHolder) -> "NatsWay":
     else:
         for host in address.hosts:
             _refuse_clear(settings, "transport", host)
-    return NatsWay(address=address, names=NatsNames(settings.namespace), holder=holder, login=login)
+    return NatsWay(
+        address=address, names=NatsNames(settings.namespace), holder=holder, login=login,
+        renew_after_s=settings.lease_timeout_s / RENEWALS,
+    )  # fmt: skip
 
 
 def nats_address(settings: Settings) -> "NatsAddress":

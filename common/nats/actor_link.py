@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -69,7 +70,7 @@ class NatsActorLink:
     """
 
     def __init__(self, way: NatsWay, name: str, session: str, identity: dict[str, str]) -> None:
-        self._names, self._name = way.names, name
+        self._names, self._name, self._renew_after_s = way.names, name, way.renew_after_s
         self._reported: list[int] = []
         """Units in hand, as the actor said last, and those that came since."""
         self._channel = way.channel(self._serve, "works")
@@ -82,7 +83,9 @@ class NatsActorLink:
         self._fresh: dict[str, Weights] = {}
         """Weights that have come, the latest of each agent; under the lock."""
         self._fresh_lock = threading.Lock()
-        self._positions, self._was_welcome = -1, False
+        self._positions, self._renew_s = -1, 0.0
+        """At the last renewal of the leases, and when they may be renewed again."""
+        self._said_capacity, self._was_welcome = -1, False
         self._broker = ""
         """Session of the one that this actor is welcome to."""
         # In the loop only:
@@ -124,7 +127,8 @@ class NatsActorLink:
 
     def capacity(self, units: int) -> None:
         """Say how many units can be held at once."""
-        self._control.send(LeaseRequest(capacity=units))
+        if units != self._said_capacity and self._control.send(LeaseRequest(capacity=units)):
+            self._said_capacity = units  # only for people: it is the server that is asked for units
         self._channel.call(self._set_capacity, units)
 
     def renew(self, units: Sequence[int], report: ActorReport) -> None:
@@ -132,7 +136,10 @@ class NatsActorLink:
         self._reported = list(units)
         in_hand = [*dict.fromkeys([*units, *self._outbox.units])]  # also what is done and under way to the server
         self._control.send(Renew(units=in_hand, report=report))
-        grew, self._positions = report.positions > self._positions, report.positions
+        now_s = time.monotonic()
+        grew = report.positions > self._positions and now_s >= self._renew_s
+        if grew:
+            self._positions, self._renew_s = report.positions, now_s + self._renew_after_s
         self._channel.call(self._renew, self._reported if grew else [])
 
     def release(self, units: Sequence[int]) -> None:

@@ -28,7 +28,6 @@ API_S = 4.0
 NOBODY_S = 3.0
 """How long nobody at all may take what is asked of JetStream."""
 _UNAVAILABLE = 503
-_OBJECTS = "OBJ_"
 _NO_PEERS = 10005
 """The server's code for "no suitable peers for placement": of a cluster that has just been started, too."""
 _NOT_ENABLED = {10039, 10076}
@@ -190,8 +189,7 @@ async def _empty(connection: NatsConnection, found: Mapping[str, Any], config: C
             f"stream {name} holds {messages:,} messages of a run of other games or settings: choose another "
             f"--namespace, or, if that run is over, throw them away: rookery-broker … --discard"
         )
-    if name.startswith(_OBJECTS):
-        await connection.api(f"STREAM.PURGE.{name}", timeout_s=API_S)
+    await connection.api(f"STREAM.PURGE.{name}", timeout_s=API_S)
 
 
 async def discard(connection: NatsConnection, plan: NatsPlan) -> None:
@@ -202,6 +200,22 @@ async def discard(connection: NatsConnection, plan: NatsPlan) -> None:
         if found is not None and config["subjects"] != [plan.names.logs]:
             await connection.api(f"STREAM.PURGE.{name}", timeout_s=API_S)
             log.info("stream emptied", extra={"stream": name, "messages": found["state"]["messages"]})
+
+
+async def deliver_anew(connection: NatsConnection, plan: NatsPlan, agent: AgentName) -> None:
+    """Have what is under way to an agent's learner delivered again at once: it may be another one now.
+
+    Else the server would wait for the acknowledgements of one that is gone. A consumer forgets by being made anew.
+    Raises Away where the connection is lost meanwhile; `prepare` then makes what is missing.
+    """
+    name = plan.names.learner(agent)
+    stream, config = next(found for found in plan.consumers() if found[1]["durable_name"] == name)
+    about = await _look(connection, f"CONSUMER.INFO.{stream}.{name}")
+    if about is not None and not about.get("num_ack_pending", 0):
+        return
+    if about is not None:
+        await connection.api(f"CONSUMER.DELETE.{stream}.{name}", timeout_s=API_S)
+    await _insist(lambda: _make_consumer(connection, stream, config), time.monotonic() + PREPARE_S)
 
 
 async def _make_consumer(connection: NatsConnection, stream: str, config: Config) -> None:

@@ -103,7 +103,8 @@ class UnitDesk:
 
     async def _send(self, connection: NatsConnection, waiting: _Waiting, window: asyncio.Semaphore) -> None:
         try:
-            while not await self._is_stored(connection, waiting):
+            # A later sending of the same unit takes over: it must not be taken away for this one.
+            while self._waiting.get(waiting.unit) is waiting and not await self._is_stored(connection, waiting):
                 await asyncio.sleep(AGAIN_S if self._failures else 0.0)
         finally:
             window.release()

@@ -19,6 +19,9 @@ class NatsWay:
     holder: KeyHolder
     """As whom the process goes: the server lets it publish and hear what that one may."""
     login: NatsLogin = NOBODY
+    renew_after_s: float = 0.0
+    """How long an actor leaves a lease alone that it has renewed: each renewal is a message to the servers, which
+    they write to disk and tell each other."""
 
     def channel(
         self, serve: Serve, purpose: str, *, events_max: int = 1000, quiet: bool = False

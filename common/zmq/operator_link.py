@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import zmq
 
 from common import wire
-from common.errors import BrokerUnreachable, KeptOut, Refused
+from common.errors import BrokerUnreachable, KeptOut, MessageError, Refused
 from common.messages import Action, Command, CommandReply, FromBroker, Message, Refusal, Status, StatusRequest
 from common.zmq import sockets
 from common.zmq.handshake import Handshake, advice
@@ -65,4 +65,9 @@ class ZmqOperatorLink:
             reply: Message = wire.decode(self._socket.recv_multipart()[0], FromBroker, wire.MAX_STATUS_BYTES)
         except wire.ProtocolMismatch as error:
             raise Refused(f"the broker at {self._ports.control} speaks another protocol: {error}") from error
+        except MessageError as error:
+            raise BrokerUnreachable(
+                f"what answers at {self._ports.control} is no broker ({error}): "
+                "are --broker, --base-port and --transport right?"
+            ) from error
         return reply

@@ -73,9 +73,11 @@ class Learner:
 class Books:
     """A dispatcher with a clock. After every step, `check` holds the invariants that its docstrings promise."""
 
+    kind: type[Dispatcher] = Dispatcher
+
     def __init__(self, *agents: str, ahead: int = 10, lease_s: float = 60.0, units: int | None = None) -> None:
         self.clock = Clock()
-        self.dispatcher = Dispatcher(
+        self.dispatcher = self.kind(
             agents or ("white", "black"), max_units_ahead=ahead, lease_timeout_s=lease_s, clock=self.clock
         )
         self.dispatcher.units_total = units

@@ -14,7 +14,7 @@ from broker.stream_dispatcher import NOBODYS_S
 from common import wire
 from common.errors import OperatorError
 from common.keys import BROKER, KeyHolder
-from common.links import LeasedUnit
+from common.links import Delivered, LeasedUnit
 from common.messages import RawGame, Refusal, Role, StatusRequest, Welcome
 from common.nats import frames, seat
 from common.nats.address import NatsAddress
@@ -138,6 +138,22 @@ def test_units_of_an_actor_that_is_started_anew_go_on_at_once(server, learners, 
         again = actor(capacity=8)
         again.wait(LeasedUnit, 8)
         assert {*again.leased} == {*range(8)}
+
+
+def test_what_was_under_way_to_a_learner_that_was_killed_comes_to_the_next_one_at_once(
+    server, learners, actor, operator
+):
+    with broker(server, redelivery_s=3600.0):
+        dead, black = learners()
+        first = actor(capacity=8)
+        first.makes = True
+        until(lambda: len(dead.of(Delivered)) == 8, lambda: (first.poll(), dead.poll(), black.poll()))
+        dead.link._channel.close()  # as one that is killed: it gives nothing back
+        again, _ = learners()
+        again.stores = True
+        until(lambda: again.units.count == 8, lambda: (first.poll(), again.poll()))
+        until(lambda: agents(operator)["white"].units_stored == 8, again.poll)
+        assert agents(operator)["white"].closed
 
 
 def test_a_batch_that_the_server_never_delivers_is_made_again(server, driven, learners, actor, operator):

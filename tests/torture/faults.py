@@ -37,25 +37,29 @@ class Fault:
         return f"{self.kind.value} {detail}".strip() + f" of {self.service}"
 
 
+SERVER = "nats"
+"""The service of a run on NATS that says nothing of itself."""
 LAST_AT = 0.8
 """Share of the units trained by which the last fault is due."""
 
 
-def plan(seed: int, count: int, agents: Sequence[str], actors: int, lease_timeout_s: float) -> list[Fault]:
+def plan(
+    seed: int, count: int, agents: Sequence[str], others: Sequence[str], lease_timeout_s: float
+) -> list[Fault]:
     """Return `count` faults spread over a run: near half at named points, each as often, the others at random.
 
+    `others` are the services that are struck beside the learners; one that is named twice is struck twice as often.
     Of the freezes, half are shorter and half longer than the lease time-out.
     """
     chance = random.Random(seed)
     points = [(Kind.POINT, f"learner-{agent}", point) for point in POINTS for agent in agents]
     chance.shuffle(points)
-    services = [f"learner-{agent}" for agent in agents] + [f"actor-{number}" for number in range(actors)]
-    services += ["broker", "broker", "logs"]
-    others = [(kind, service, "") for kind in (Kind.KILL, Kind.FREEZE) for service in services]
-    chance.shuffle(others)
+    services = [*(f"learner-{agent}" for agent in agents), *others]
+    at_random = [(kind, service, "") for kind in (Kind.KILL, Kind.FREEZE) for service in services]
+    chance.shuffle(at_random)
     at_points = count * 45 // 100
     chosen = [points[number % len(points)] for number in range(at_points)]
-    chosen += [others[number % len(others)] for number in range(count - at_points)]
+    chosen += [at_random[number % len(at_random)] for number in range(count - at_points)]
     chance.shuffle(chosen)
     faults = []
     for number, (kind, service, point) in enumerate(chosen):
@@ -187,10 +191,12 @@ class Injector:
 
     def _is_back(self, recovery: Recovery, status: Status, took_s: float) -> bool:
         name, freeze = recovery.fault.service, recovery.fault.kind is Kind.FREEZE
+        process = self.services(name).process
         if name == "broker":
             return freeze or status.broker != recovery.broker
+        if name == SERVER:  # that the broker was heard, it has carried
+            return freeze or (process is not None and process.pid != recovery.pid)
         entry = _entry(status, name)
-        process = self.services(name).process
         if entry is None or process is None or entry.pid != process.pid:
             return False
         return entry.seen_s < took_s if freeze else entry.pid != recovery.pid

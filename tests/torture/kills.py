@@ -1,7 +1,8 @@
 """Kill matrix: a whole run under SIGKILL and SIGSTOP, at random times and at named points of the learner.
 
-The fleet is that of `rookery up` (deploy.launch), run in this process with a supervisor that starts each learner
-by way of tests/torture/failing.py. The beat of its watch is the beat of the injector.
+It is done on each transport; on NATS, the server of the run is struck as well. The fleet is that of `rookery up`
+(deploy.launch), run in this process with a supervisor that starts each learner by way of tests/torture/failing.py.
+The beat of its watch is the beat of the injector.
 """
 
 import os
@@ -10,14 +11,18 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
 
+import msgspec
 import psutil
 
 from broker.sources import fingerprint
+from common.errors import OperatorError
 from common.messages import Status
+from common.nats.server import find_server
+from common.security import OWN_SERVER, ZMQ
 from common.settings import Settings
 from deploy.launch import LocalFleet
 from deploy.report import Report, make_report
@@ -25,7 +30,7 @@ from deploy.run_directory import RunDirectory
 from deploy.supervisor import Supervised, Supervisor
 from tests.deploy.runs import ROOT
 from tests.torture.failing import FOLDER
-from tests.torture.faults import Injector, Kind, plan
+from tests.torture.faults import SERVER, Injector, Kind, plan
 from tests.torture.outcome import Outcome, Setting
 from tests.torture.undisturbed import Undisturbed, audit, games_for, settings_for, undisturbed
 
@@ -100,7 +105,9 @@ class Torture:
         tokens.mkdir()
         agents = [agent.name for agent in self.settings.agents]
         self.injector = Injector(
-            plan=plan(setting.seed, faults, agents, self.settings.actors, self.settings.lease_timeout_s),
+            plan=plan(
+                setting.seed, faults, agents, struck_beside_learners(self.settings), self.settings.lease_timeout_s
+            ),
             units=wanted.units,
             services=self._service,
             tokens=tokens,
@@ -190,14 +197,28 @@ class Torture:
 
 
 def run(setting: Setting) -> list[Outcome]:
-    """Run the games undisturbed, then under faults, and compare."""
+    """Run the games undisturbed, then under faults on each transport, and compare."""
     scale = SHORT if setting.short else FULL
     games = games_for(scale.games)
     settings = settings_of(setting, scale, games)
     setting.say(f"{scale.games} games in one process, undisturbed")
     wanted = undisturbed(settings, games, scale.games)
-    setting.say(f"{wanted.units} units; now with {scale.faults} faults")
-    torture = Torture(setting, wanted, scale.faults)
+    outcomes = [_run(setting, wanted, scale, "kills", ZMQ)]
+    try:
+        find_server()
+    except OperatorError as error:
+        setting.say(f"left out: on NATS: {error}")
+        return outcomes
+    return [*outcomes, _run(setting, wanted, scale, "kills: on NATS", OWN_SERVER)]
+
+
+def _run(setting: Setting, wanted: Undisturbed, scale: Scale, part: str, transport: str) -> Outcome:
+    folder = setting.folder / transport
+    folder.mkdir()
+    settings = msgspec.structs.replace(wanted.settings, run=str(folder / "run"), transport=transport)
+    wanted = replace(wanted, settings=settings)
+    setting.say(f"{part}: {wanted.units} units; now with {scale.faults} faults")
+    torture = Torture(replace(setting, folder=folder), wanted, scale.faults)
     try:
         report = torture.run()
     finally:
@@ -210,30 +231,34 @@ def run(setting: Setting) -> list[Outcome]:
             f"not injected {injector.plan}, point not reached {injector.armed}, not recovered {injector.recovering}"
         )
     kinds = Counter(fault.kind for fault in injector.injected)
-    return [
-        Outcome(
-            part="kills",
-            tries=scale.games,
-            unit="games",
-            faults=len(injector.injected),
-            expected=found.expected,
-            stored=found.stored,
-            lost=found.lost,
-            doubled=found.doubled,
-            weights_identical=found.weights_identical,
-            memory_max_bytes=torture.memory_max_bytes,
-            recovery_s=[took_s for _, took_s in injector.recovered],
-            failures=failures,
-            figures={
-                "killed at random": kinds[Kind.KILL],
-                "frozen": kinds[Kind.FREEZE],
-                "killed at a named point": kinds[Kind.POINT],
-                "started again": torture.restarts,
-                "run, s": round(report.seconds, 1),
-                **{f"recovery of {role}, s": spread for role, spread in _by_role(injector).items()},
-            },
-        )
-    ]
+    return Outcome(
+        part=part,
+        tries=scale.games,
+        unit="games",
+        faults=len(injector.injected),
+        expected=found.expected,
+        stored=found.stored,
+        lost=found.lost,
+        doubled=found.doubled,
+        weights_identical=found.weights_identical,
+        memory_max_bytes=torture.memory_max_bytes,
+        recovery_s=[took_s for _, took_s in injector.recovered],
+        failures=failures,
+        figures={
+            "killed at random": kinds[Kind.KILL],
+            "frozen": kinds[Kind.FREEZE],
+            "killed at a named point": kinds[Kind.POINT],
+            "started again": torture.restarts,
+            "run, s": round(report.seconds, 1),
+            **{f"recovery of {role}, s": spread for role, spread in _by_role(injector).items()},
+        },
+    )
+
+
+def struck_beside_learners(settings: Settings) -> list[str]:
+    """Return the services that are struck beside the learners, those named twice that everybody needs."""
+    server = [SERVER, SERVER] if settings.transport == OWN_SERVER else []
+    return [*(f"actor-{number}" for number in range(settings.actors)), "broker", "broker", "logs", *server]
 
 
 def _by_role(injector: Injector) -> dict[str, str]:

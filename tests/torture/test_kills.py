@@ -15,17 +15,22 @@ from tests.torture.kills import SHORT, run
 from tests.torture.outcome import Setting
 
 AGENTS = ("white", "black")
+OTHERS = ("actor-0", "actor-1", "broker", "broker", "logs", "nats", "nats")
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("nats_server_binary")
 def test_a_run_under_kills_and_freezes_ends_as_if_undisturbed(
     tmp_path: Path, base_port: int, stockfish: str
 ) -> None:
-    (outcome,) = run(Setting(seed=1, short=True, folder=tmp_path, base_port=base_port, say=print))
-    assert outcome.failures == []
-    assert outcome.passed
-    assert (outcome.faults, outcome.stored, outcome.weights_identical) == (SHORT.faults, outcome.expected, True)
-    assert len(outcome.recovery_s) >= SHORT.faults - 1  # nothing may be left after the last one
+    outcomes = run(Setting(seed=5, short=True, folder=tmp_path, base_port=base_port, say=print))
+    assert [outcome.part for outcome in outcomes] == ["kills", "kills: on NATS"]
+    for outcome in outcomes:
+        assert outcome.failures == []
+        assert outcome.passed
+        assert (outcome.faults, outcome.stored, outcome.weights_identical) == (SHORT.faults, outcome.expected, True)
+        assert len(outcome.recovery_s) >= SHORT.faults - 1  # nothing may be left after the last one
+    assert "recovery of nats, s" in outcomes[1].figures
 
 
 def test_a_learner_dies_before_it_publishes_where_that_point_is_armed(tmp_path: Path) -> None:
@@ -52,13 +57,13 @@ def test_a_learner_dies_before_it_publishes_where_that_point_is_armed(tmp_path: 
 
 
 def test_a_plan_follows_from_its_seed() -> None:
-    assert plan(3, 100, AGENTS, 2, 3.0) == plan(3, 100, AGENTS, 2, 3.0)
-    assert plan(3, 100, AGENTS, 2, 3.0) != plan(4, 100, AGENTS, 2, 3.0)
+    assert plan(3, 100, AGENTS, OTHERS, 3.0) == plan(3, 100, AGENTS, OTHERS, 3.0)
+    assert plan(3, 100, AGENTS, OTHERS, 3.0) != plan(4, 100, AGENTS, OTHERS, 3.0)
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_plan_of_a_hundred_has_everything_in_it(seed: int) -> None:
-    faults = plan(seed, 100, AGENTS, 2, 3.0)
+    faults = plan(seed, 100, AGENTS, OTHERS, 3.0)
     assert len(faults) == 100
     assert [fault.at for fault in faults] == sorted(fault.at for fault in faults)
     assert 0 <= faults[0].at < faults[-1].at < LAST_AT
@@ -66,7 +71,7 @@ def test_a_plan_of_a_hundred_has_everything_in_it(seed: int) -> None:
     assert set(at_points) == {(f"learner-{agent}", point) for agent in AGENTS for point in POINTS}
     assert min(at_points.values()) >= 2
     struck = {(fault.kind, fault.service.partition("-")[0]) for fault in faults if fault.kind is not Kind.POINT}
-    roles = ("actor", "broker", "learner", "logs")
+    roles = ("actor", "broker", "learner", "logs", "nats")
     assert struck == {(kind, role) for kind in (Kind.KILL, Kind.FREEZE) for role in roles}
     frozen_s = [fault.frozen_s for fault in faults if fault.kind is Kind.FREEZE]
     assert any(length_s < 3.0 for length_s in frozen_s)

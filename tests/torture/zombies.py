@@ -2,7 +2,8 @@
 
 An actor frozen past its lease; two learners for one agent, in one directory and in two, and under `rookery up`;
 two brokers on one port; two `rookery up` on one directory. Whoever has to stop says why in one line and exits
-with 2; whoever goes on is unharmed; the weights are those of an undisturbed run.
+with 2; whoever goes on is unharmed; the weights are those of an undisturbed run. On NATS, too, but for the two
+brokers: there the second one stands by (tests/broker/test_nats_broker.py).
 """
 
 import os
@@ -11,15 +12,18 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
 import psutil
 
+from common.errors import OperatorError
 from common.links import Transport
 from common.messages import Status
-from common.security import reach_as_operator
+from common.nats.server import NatsServer, find_server
+from common.nats.server_config import NatsServerSettings
+from common.security import OWN_SERVER, ZMQ, reach_as_operator
 from common.settings import to_toml
 from learner.directory import AgentDirectory
 from learner.lock import TAKEOVER_S
@@ -95,7 +99,7 @@ class Scene:
         """Start `rookery up`."""
         return Run(
             self.run,
-            *("--settings", str(self.settings)),
+            *("--settings", str(self.settings), "--transport", self.wanted.settings.transport),
             games=self.wanted.games,
             base_port=self.wanted.settings.base_port,
         )
@@ -127,13 +131,24 @@ def run(setting: Setting) -> list[Outcome]:
         scenes.append(("a second `up`, a second broker", second_up_and_broker))
         scenes.append(("a learner started beside `up`", learner_beside_up))
         scenes.append(("a frozen learner", frozen_learner))
-    outcomes = []
-    for name, scene in scenes:
-        setting.say(name)
-        folder = setting.folder / scene.__name__
-        folder.mkdir()
-        outcomes.append(_outcome(name, Scene(folder, wanted), scene))
-    return outcomes
+    outcomes = [_played(setting, name, scene, wanted, ZMQ) for name, scene in scenes]
+    try:
+        find_server()
+    except OperatorError as error:
+        setting.say(f"left out: on NATS: {error}")
+        return outcomes
+    on_nats = [(name, scene) for name, scene in scenes if scene is not second_up_and_broker]
+    return outcomes + [_played(setting, f"{name}, on NATS", scene, wanted, OWN_SERVER) for name, scene in on_nats]
+
+
+def _played(
+    setting: Setting, name: str, play: Callable[[Scene, Found], None], wanted: Undisturbed, transport: str
+) -> Outcome:
+    setting.say(name)
+    folder = setting.folder / f"{play.__name__}-{transport}"
+    folder.mkdir()
+    settings = msgspec.structs.replace(wanted.settings, transport=transport)
+    return _outcome(name, Scene(folder, replace(wanted, settings=settings)), play)
 
 
 def _outcome(name: str, scene: Scene, play: Callable[[Scene, Found], None]) -> Outcome:
@@ -295,8 +310,11 @@ def frozen_learner(scene: Scene, found: Found) -> None:
 
 @contextmanager
 def _services(scene: Scene) -> Iterator[ExitStack]:
-    """A broker and two actors."""
+    """A broker and two actors, and the server that they need on NATS."""
     with ExitStack() as stack:
+        if scene.wanted.settings.transport == OWN_SERVER:
+            server = NatsServerSettings(directory=scene.folder / "nats", port=scene.wanted.settings.base_port)
+            stack.enter_context(NatsServer(server))
         stack.enter_context(scene.service("rookery-broker"))
         for number in range(2):
             stack.enter_context(scene.service("rookery-actor", "--name", f"actor-{number}"))

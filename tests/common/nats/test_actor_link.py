@@ -2,6 +2,8 @@ import os
 import random
 import signal
 import time
+from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -26,8 +28,9 @@ from common.messages import (
 )
 from common.nats import actor_link as nats_actor_link
 from common.nats import frames as nats_frames
+from common.nats.transport import NatsTransport
 from common.session import new_session
-from tests.common.nats.scripted import AGENTS, ScriptedBroker, transport_to
+from tests.common.nats.scripted import AGENTS, ScriptedBroker, transport_to, way_to
 from tests.links.games import game
 from tests.links.peers import IDENTITY, Actor, weights
 from tests.until import until
@@ -179,6 +182,21 @@ def test_a_lease_without_progress_goes_to_another_actor(broker, actor):
     begun_s = time.monotonic()
     until(lambda: second.leased, lambda: (second.poll(), first.poll(), first.renew([0], 5)))
     assert time.monotonic() - begun_s > 0.5 * LEASE_S
+
+
+def test_leases_are_renewed_no_more_often_than_their_time_asks_for(shared, names, broker, closing, monkeypatch):
+    renewed_s = []
+
+    def post(link, reply, word):
+        if word == b"+WPI":
+            renewed_s.append(time.monotonic())
+
+    monkeypatch.setattr(nats_actor_link.NatsActorLink, "_post", post)
+    way = replace(way_to(shared.address, names), renew_after_s=0.3)
+    hand = closing(Actor(NatsTransport(way), "actor-0", works=True))
+    broker.lease(0)
+    until(lambda: len(renewed_s) >= 3, hand.poll)
+    assert min(later - before for before, later in pairwise(renewed_s)) >= 0.25
 
 
 def test_a_lease_with_progress_lives_on_past_its_time(broker, actor):
