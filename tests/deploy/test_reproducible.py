@@ -137,9 +137,9 @@ def test_a_broker_killed_and_restarted_makes_no_difference(
 
 
 def test_a_run_that_was_interrupted_goes_on_where_it_stopped(
-    tmp_path: Path, reference: Reference, base_port: int, on: tuple[str, ...]
+    tmp_path: Path, reference: Reference, base_port: int
 ) -> None:
-    with Run(tmp_path, *FLAGS, *on, *SMALL_WINDOW, games=reference.games, base_port=base_port) as run:
+    with Run(tmp_path, *FLAGS, *SMALL_WINDOW, games=reference.games, base_port=base_port) as run:
         with half_way(run):
             run.process.send_signal(signal.SIGINT)
         ended = run.end()
@@ -151,7 +151,7 @@ def test_a_run_that_was_interrupted_goes_on_where_it_stopped(
     assert not report.finished
     assert report.closed
     assert all(0 < agent.units_trained <= agent.totals.units < UNITS for agent in report.agents)
-    with Run(tmp_path, *FLAGS, *on, games=reference.games, base_port=base_port) as run:
+    with Run(tmp_path, *FLAGS, games=reference.games, base_port=base_port) as run:
         ended = run.end()
     assert (ended.code, ended.err) == (0, "")
     assert_complete(tmp_path, reference, base_port)

@@ -35,12 +35,12 @@ def test_what_was_acknowledged_survives_a_power_cut_that_drops_every_unsynced_wr
     assert_passed(tried(disks_power.run))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_run_goes_on_when_its_disk_has_room_again(tried, stockfish: str) -> None:
     assert_passed(tried(disks_full.run))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_run_with_damaged_stores_and_checkpoints_ends_in_the_same_weights(tried, stockfish: str) -> None:
     assert_passed(tried(disks_runs.run))
 

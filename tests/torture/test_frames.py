@@ -31,7 +31,7 @@ def test_a_hostile_broker_gets_nothing_into_a_store(setting: Setting, stockfish:
     assert frames.lie_to_services(setting, frames.SHORT).failures == []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_flood_with_an_actors_key_changes_nothing(setting: Setting, stockfish: str) -> None:
     games = frames.games_for(frames.SHORT.games)
     settings = frames.settings_of(setting, frames.SHORT, games)

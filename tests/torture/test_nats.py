@@ -28,7 +28,7 @@ print(took_s(0, inside), took_s(30, inside), took_s(30, beside))
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.usefixtures("nats_server_binary")
 def test_a_run_survives_its_servers(tmp_path: Path, base_port: int, stockfish: str) -> None:
     setting = Setting(seed=1, short=True, folder=tmp_path, base_port=base_port, say=print)
@@ -39,7 +39,7 @@ def test_a_run_survives_its_servers(tmp_path: Path, base_port: int, stockfish: s
     assert outcome.faults >= 2
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.usefixtures("nats_server_binary")
 def test_a_run_survives_that_its_broker_is_cut_off_with_one_server(
     tmp_path: Path, base_port: int, stockfish: str

@@ -7,7 +7,7 @@ import pytest
 from tests.torture import networks
 from tests.torture.outcome import Setting
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 
 def test_a_run_survives_loss_delay_reordering_resets_a_cut_and_another_broker(

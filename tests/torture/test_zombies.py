@@ -8,7 +8,7 @@ from tests.torture.outcome import Setting
 from tests.torture.zombies import run
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.usefixtures("nats_server_binary")
 def test_zombies_and_twins_do_no_harm(tmp_path: Path, base_port: int, stockfish: str) -> None:
     outcomes = run(Setting(seed=1, short=True, folder=tmp_path, base_port=base_port, say=print))
