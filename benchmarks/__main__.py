@@ -21,20 +21,26 @@ from benchmarks.figure import Disturbance, Figure
 from benchmarks.real_games import SHARED, games_file
 from benchmarks.scale import ROOT, Scale
 
-BENCHES = ("wire_size", "replay", "store_start", "broker", "learner", "actor", "pipeline")
+BENCHES = (
+    "wire_size", "replay", "store_start", "broker", "learner", "actor", "pipeline",
+    "nats_through", "nats_latency", "nats_memory", "nats_fleet", "nats_pipeline",
+)  # fmt: skip
 """Modules of this package, each with `measure(scale) -> Iterator[Figure]`."""
+BY_NAME_ONLY = ("nats_sizing",)
+"""More of them, which take their time."""
 
 
 def main() -> None:
+    known = (*BENCHES, *BY_NAME_ONLY)
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"benches to run: {', '.join(BENCHES)}")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"benches to run: {', '.join(known)}")
     parser.add_argument("--quick", action="store_true", help="small sizes: see that all runs, measure nothing")
     parser.add_argument("--engine", default="stockfish", help="path or name of Stockfish")
     parser.add_argument("--to", type=Path, default=ROOT / "build" / "bench.json", help="where the figures go")
     chosen = parser.parse_args()
-    unknown = [name for name in chosen.names if name not in BENCHES]
+    unknown = [name for name in chosen.names if name not in known]
     if unknown:
-        parser.error(f"no bench is called {', '.join(unknown)}; there are {', '.join(BENCHES)}")
+        parser.error(f"no bench is called {', '.join(unknown)}; there are {', '.join(known)}")
     console = Console(width=max(140, Console().width), highlight=False)
     work = ROOT / "build" / "bench"
     work.mkdir(parents=True, exist_ok=True)

@@ -69,7 +69,7 @@ def measure(scale: Scale) -> Iterator[Figure]:
     )
 
 
-def timed_up(scale: Scale, games: int) -> tuple[float, int]:
+def timed_up(scale: Scale, games: int, *flags: str) -> tuple[float, int]:
     """Return the seconds of `rookery up` on so many games, and the gradient steps of all agents."""
     with TemporaryDirectory(dir=scale.work) as directory:
         run = Path(directory, "run")
@@ -78,6 +78,7 @@ def timed_up(scale: Scale, games: int) -> tuple[float, int]:
                 str(Path(sys.executable).with_name("rookery")), "up", str(games_file()), "--run", str(run),
                 "--limit-games", str(games), "--nodes", str(NODES), "--actors", str(ACTORS),
                 "--engine", scale.engine, "--device", "cpu", "--base-port", str(free_base_port()),
+                *flags,
             ]
         )  # fmt: skip
         report = read_report(run / "report.json")

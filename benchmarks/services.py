@@ -17,6 +17,7 @@ from common.settings import Settings, to_toml
 from common.zmq.ports import CHANNELS
 
 START_S = 60.0
+ANSWER_S = 5.0
 STOP_S = 60.0
 HOST = "127.0.0.1"
 
@@ -64,19 +65,21 @@ def service(module: str, settings: Settings, *arguments: str) -> Iterator[subpro
         raise RuntimeError(f"{module} ended with {code}: {errors.read_text()[-2000:]}")
 
 
-def wait_for(transport: Transport, enough: Callable[[Status], bool], timeout_s: float = START_S) -> Status:
+def wait_for(
+    transport: Transport, enough: Callable[[Status], bool], timeout_s: float = START_S, every_s: float = 0.05
+) -> Status:
     """Ask the broker how things stand until it is as `enough` wants it."""
     end_s = time.monotonic() + timeout_s
     link = transport.operator()
     try:
         while time.monotonic() < end_s:
             try:
-                status = link.status(0.5)
+                status = link.status(ANSWER_S)
             except BrokerUnreachable:
                 continue
             if enough(status):
                 return status
-            time.sleep(0.05)
+            time.sleep(every_s)
     finally:
         link.close()
     raise TimeoutError(f"the services did not get there in {timeout_s:.0f} s")

@@ -442,7 +442,8 @@ async def _end(client: Client) -> None:
             await client.close()
     writer = getattr(client._transport, "_io_writer", None)
     if writer is not None:
-        writer.transport.abort()
+        with suppress(AttributeError):  # by asyncio before 3.11.4, of TLS that has ended already
+            writer.transport.abort()
 
 
 def _pass_over(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -74,6 +74,9 @@ def test_a_run_comes_to_its_end_over_brokers_that_die(site, actor, learners, ope
             until(lambda: all(each.units.count >= enough for each in both), everybody_goes_on)  # noqa: B023
     with site.broker():
         until(lambda: all(each.units.count == 8 for each in both), everybody_goes_on)
-        until(lambda: all(agent.in_flight == 0 for agent in operator.status(5.0).agents), everybody_goes_on)
+        until(
+            lambda: all(agent.in_flight == 0 < agent.units_stored for agent in operator.status(5.0).agents),
+            everybody_goes_on,
+        )
         for agent in operator.status(5.0).agents:
             assert (agent.units_stored, agent.stored, agent.closed) == (8, 8 * ROWS, True)
