@@ -9,7 +9,7 @@ import os
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -196,20 +196,24 @@ class Torture:
         )
 
 
-def run(setting: Setting) -> list[Outcome]:
+def run(setting: Setting, transports: Sequence[str] = (ZMQ, OWN_SERVER)) -> list[Outcome]:
     """Run the games undisturbed, then under faults on each transport, and compare."""
     scale = SHORT if setting.short else FULL
     games = games_for(scale.games)
     settings = settings_of(setting, scale, games)
     setting.say(f"{scale.games} games in one process, undisturbed")
     wanted = undisturbed(settings, games, scale.games)
-    outcomes = [_run(setting, wanted, scale, "kills", ZMQ)]
-    try:
-        find_server()
-    except OperatorError as error:
-        setting.say(f"left out: on NATS: {error}")
-        return outcomes
-    return [*outcomes, _run(setting, wanted, scale, "kills: on NATS", OWN_SERVER)]
+    outcomes = []
+    for transport in transports:
+        try:
+            if transport != ZMQ:
+                find_server()
+        except OperatorError as error:
+            setting.say(f"left out: on NATS: {error}")
+            continue
+        part = "kills" if transport == ZMQ else "kills: on NATS"
+        outcomes.append(_run(setting, wanted, scale, part, transport))
+    return outcomes
 
 
 def _run(setting: Setting, wanted: Undisturbed, scale: Scale, part: str, transport: str) -> Outcome:

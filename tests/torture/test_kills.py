@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from common.security import OWN_SERVER, ZMQ
 from tests.deploy.runs import ROOT
 from tests.torture.failing import POINTS, token
 from tests.torture.faults import LAST_AT, Kind, plan
@@ -19,18 +20,21 @@ OTHERS = ("actor-0", "actor-1", "broker", "broker", "logs", "nats", "nats")
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("nats_server_binary")
+@pytest.mark.parametrize(
+    ("transport", "part"),
+    [(ZMQ, "kills"), pytest.param(OWN_SERVER, "kills: on NATS", marks=pytest.mark.long)],
+)
 def test_a_run_under_kills_and_freezes_ends_as_if_undisturbed(
-    tmp_path: Path, base_port: int, stockfish: str
+    tmp_path: Path, base_port: int, stockfish: str, transport: str, part: str
 ) -> None:
-    outcomes = run(Setting(seed=5, short=True, folder=tmp_path, base_port=base_port, say=print))
-    assert [outcome.part for outcome in outcomes] == ["kills", "kills: on NATS"]
-    for outcome in outcomes:
-        assert outcome.failures == []
-        assert outcome.passed
-        assert (outcome.faults, outcome.stored, outcome.weights_identical) == (SHORT.faults, outcome.expected, True)
-        assert len(outcome.recovery_s) >= SHORT.faults - 1  # nothing may be left after the last one
-    assert "recovery of nats, s" in outcomes[1].figures
+    setting = Setting(seed=5, short=True, folder=tmp_path, base_port=base_port, say=print)
+    (outcome,) = run(setting, [transport])
+    assert outcome.part == part
+    assert outcome.failures == []
+    assert outcome.passed
+    assert (outcome.faults, outcome.stored, outcome.weights_identical) == (SHORT.faults, outcome.expected, True)
+    assert len(outcome.recovery_s) >= SHORT.faults - 1  # nothing may be left after the last one
+    assert ("recovery of nats, s" in outcome.figures) == (transport == OWN_SERVER)
 
 
 def test_a_learner_dies_before_it_publishes_where_that_point_is_armed(tmp_path: Path) -> None:
