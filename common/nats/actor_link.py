@@ -85,7 +85,7 @@ class NatsActorLink:
         self._fresh_lock = threading.Lock()
         self._positions, self._renew_s = -1, 0.0
         """At the last renewal of the leases, and when they may be renewed again."""
-        self._said_capacity, self._was_welcome = -1, False
+        self._said_capacity = -1
         self._broker = ""
         """Session of the one that this actor is welcome to."""
         # In the loop only:
@@ -117,9 +117,7 @@ class NatsActorLink:
                     self._take(event, events)
                 case _Mismatch():
                     raise Refused(f"the broker speaks another protocol: {event.why}")
-        if control.welcome != self._was_welcome:
-            self._was_welcome = control.welcome
-            self._channel.call(self._set_welcome, control.welcome)
+        control.tell_welcome(self._set_welcome)
         with self._fresh_lock:
             events += self._fresh.values()
             self._fresh.clear()

@@ -44,7 +44,6 @@ class NatsCollectorLink:
         self._taken: list[str] = []
         """Where to acknowledge what was handed on."""
         self.malformed = 0
-        self._was_welcome = False
         # In the loop only:
         self._pull: Pull | None = None
         self._welcome, self._leaving, self._here = False, False, 0
@@ -69,9 +68,7 @@ class NatsCollectorLink:
                         records.append(self._record(event))
                     except MessageError:
                         self.malformed += 1
-        if control.welcome != self._was_welcome:
-            self._was_welcome = control.welcome
-            self._channel.call(self._set_welcome, control.welcome)
+        control.tell_welcome(self._set_welcome)
         return records
 
     def report(self, records: int, missing: int) -> None:

@@ -54,6 +54,7 @@ class NatsControl:
         """Where the broker's answers are heard."""
         self.welcome = False
         """Whether the broker takes us for one of its own."""
+        self._told_welcome = False
         self._refused = False
         self._next_hello_s = 0.0
         self.dropped = 0
@@ -109,6 +110,12 @@ class NatsControl:
             case Refusal():
                 self._refused, self.welcome = True, False
         return message
+
+    def tell_welcome(self, take: Callable[[bool], object]) -> None:
+        """Have `take` called in the channel's loop where it has changed whether we are welcome."""
+        if self.welcome != self._told_welcome:
+            self._told_welcome = self.welcome
+            self._channel.call(take, self.welcome)
 
     def drop(self, error: MessageError) -> None:
         """Count a message that is none, and tell of the 1st, 2nd, 4th, 8th, …"""

@@ -49,7 +49,6 @@ class NatsLearnerLink:
         self._control = NatsControl(
             self._channel, way.names, KeyHolder(Role.LEARNER, agent), session, make_hello
         )  # fmt: skip
-        self._was_welcome = False
         # In the loop only:
         self._deliveries = Deliveries(way.names, agent)
         self._desk = WeightsDesk(way.names.weights, lambda: self._channel.put(PublishAgain()))
@@ -74,9 +73,7 @@ class NatsLearnerLink:
                         events.append(message)
                 case Delivered() | PublishAgain():
                     events.append(event)
-        if control.welcome != self._was_welcome:
-            self._was_welcome = control.welcome
-            self._channel.call(self._set_welcome, control.welcome)
+        control.tell_welcome(self._set_welcome)
         return events
 
     def credit(self, batches: int) -> None:

@@ -151,7 +151,7 @@ def test_a_record_that_is_too_long_for_the_server_hurts_no_other(broker, outlet)
 
 def test_a_collector_is_welcome_and_its_report_gets_to_the_broker(broker, collector):
     logs = collector()
-    until(lambda: logs.link._was_welcome, logs.poll)
+    until(lambda: logs.link._control._told_welcome, logs.poll)
     logs.link.report(7, 1)
     assert broker.wait(CollectorReport)[0] == CollectorReport(records=7, missing=1)
     assert broker.of(Hello)[0].name == "logs"
